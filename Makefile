@@ -1,0 +1,54 @@
+SITE ?= lab
+CMD ?=
+PYTEST_ARGS ?=
+
+PYTHON := .venv/bin/python
+# Only the lab's namespace reaches the lab host.
+INSIDE = $(if $(filter lab,$(SITE)),$(PYTHON) -m lab exec --,)
+PYINFRA = $(INSIDE) .venv/bin/pyinfra inventory.py deploy.py --limit $(SITE)
+PYTEST = $(PYTHON) -m pytest
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help up test check deploy verify bench soak ssh down clean requirements lab
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+up: lab ## boot the lab host, deploy the whole stack onto it, verify it, print where to look
+	@$(PYINFRA) -y
+	@$(MAKE) verify
+	@$(INSIDE) $(PYTHON) -m stack status $(SITE)
+
+test: check up ## run all tests, the lab's too
+	@$(PYTHON) -m lab exec -- $(PYTEST) tests/lab $(PYTEST_ARGS)
+
+check: .venv/.ready ## format, lint, types, unit tests: the fast lane
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@$(PYTEST) tests/unit -q $(PYTEST_ARGS)
+
+deploy: .venv/.ready ## deploy to SITE, asking first
+	@$(PYINFRA)
+
+verify: .venv/.ready ## prove what runs on SITE
+	@$(INSIDE) $(PYTEST) tests/verify --site $(SITE) -q $(PYTEST_ARGS)
+
+ssh: .venv/.ready ## a shell on the lab host; with CMD='...' one command
+	@$(PYTHON) -m lab ssh $(if $(CMD),-- '$(subst ','\'',$(CMD))')
+
+down: .venv/.ready ## end the lab host and everything around it
+	@$(PYTHON) -m lab down
+
+clean: .venv/.ready ## down, and empty the cache
+	@$(PYTHON) -m lab clean
+
+lab: .venv/.ready
+	@$(PYTHON) -m stack fetch >/dev/null
+	@$(PYTHON) -m lab up
+
+requirements: .venv/.ready ## compile the requirements files anew from pyproject.toml
+	@scripts/compile-requirements
+
+.venv/.ready: requirements/dev.txt scripts/bootstrap
+	@scripts/bootstrap
