@@ -1,0 +1,419 @@
+"""The pure planner: desired and observed state in, ordered steps with their causes out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from stack.docker.fields import (
+    IN_PLACE,
+    Json,
+    desired_fields,
+    differences,
+    observed_fields,
+    printable,
+)
+from stack.docker.observe import ASIDE_SUFFIX, Observed
+from stack.docker.spec import (
+    CONTEXT_LABEL,
+    OWNER_LABEL,
+    OWNER_VALUE,
+    Attachment,
+    Container,
+    Desired,
+    Network,
+)
+
+
+class Action(StrEnum):
+    CREATE_NETWORK = "create the network"
+    RECREATE_NETWORK = "recreate the network"
+    RELEASE = "release an address"
+    CREATE_VOLUME = "create the volume"
+    ADOPT_VOLUME = "adopt the volume"
+    PULL = "pull the image"
+    BUILD = "build the image"
+    WRITE = "write a file"
+    RETURN = "return the container set aside"
+    CREATE = "create the container"
+    REPLACE = "replace the container"
+    FINISH = "finish the replacement"
+    UPDATE = "update in place"
+    DISCONNECT = "disconnect"
+    CONNECT = "connect"
+    UNPAUSE = "unpause"
+    START = "start"
+    RESTART = "restart"
+    RELOAD = "reload"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field of a subject with its value before and after, as text."""
+
+    field: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        before, after = (printable(self.field, value) for value in (self.before, self.after))
+        return f"{self.field}: {before} -> {after}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do. ``subject`` is ``container NAME``, ``network NAME`` or ``volume NAME``;
+    ``target`` is the network, file or container that the action is about, where it needs one."""
+
+    subject: str
+    action: Action
+    cause: str
+    changes: tuple[Change, ...] = ()
+    target: str = ""
+
+    def __str__(self) -> str:
+        about = f" {self.target}" if self.target else ""
+        lines = [f"{self.subject}: {self.action}{about} ({self.cause})"]
+        return "\n".join([*lines, *(f"    {change}" for change in self.changes)])
+
+
+@dataclass(frozen=True)
+class Plan:
+    steps: tuple[Step, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join(str(step) for step in self.steps)
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    def about(self, subject: str) -> "Plan":
+        """The steps of one subject, in order."""
+        return Plan(tuple(step for step in self.steps if step.subject == subject))
+
+
+class Refusal(ValueError):
+    """The host holds something that the toolkit must not touch. One sentence a line."""
+
+
+def _owned(labels: Json | None) -> bool:
+    return (labels or {}).get(OWNER_LABEL) == OWNER_VALUE
+
+
+def _changes(pairs: list[tuple[str, str, str]]) -> tuple[Change, ...]:
+    return tuple(Change(*pair) for pair in pairs)
+
+
+def plan(desired: Desired, observed: Observed, adopt: bool = False) -> Plan:
+    """The steps that bring ``observed`` to ``desired``; no steps when nothing differs.
+
+    With ``adopt`` a container, network or volume of our name that is not ours is taken over.
+
+    Raises Refusal, naming every obstacle, when going on would touch what is not ours.
+    """
+    refusals = [] if adopt else list(_foreign(desired, observed))
+    refusals += _strangers_in_the_way(desired, observed)
+    if refusals:
+        raise Refusal("\n".join(refusals))
+    steps: list[Step] = []
+    for network in desired.networks:
+        steps += _plan_network(network, desired, observed)
+    for volume in desired.volumes:
+        steps += _plan_volume(volume.name, observed)
+    for container in desired.containers:
+        steps += _plan_container(container, observed)
+    return Plan(tuple(steps))
+
+
+def _foreign(desired: Desired, observed: Observed) -> Iterator[str]:
+    subjects = (
+        *(("container", c.name, observed.containers.get(c.name)) for c in desired.containers),
+        *(("network", n.name, observed.networks.get(n.name)) for n in desired.networks),
+        *(("volume", v.name, observed.volumes.get(v.name)) for v in desired.volumes),
+    )
+    for kind, name, document in subjects:
+        if document is None or (kind == "volume" and name in observed.adopted):
+            continue
+        labels = document["Config"]["Labels"] if kind == "container" else document["Labels"]
+        if not _owned(labels):
+            yield (
+                f"{kind} {name} exists but was not made by this toolkit; "
+                f"remove or rename it, or take it over with --data adopt=yes"
+            )
+
+
+def _attachments(document: Json) -> dict[str, Json]:
+    return document["NetworkSettings"]["Networks"] or {}
+
+
+def _address(endpoint: Json) -> str:
+    configured = (endpoint.get("IPAMConfig") or {}).get("IPv4Address")
+    return configured or endpoint.get("IPAddress") or "dynamic"
+
+
+def _is_ours(name: str, desired: Desired) -> bool:
+    ours = {container.name for container in desired.containers}
+    return name in ours or name.removesuffix(ASIDE_SUFFIX) in ours
+
+
+def _strangers_in_the_way(desired: Desired, observed: Observed) -> Iterator[str]:
+    addresses = {
+        (attachment.network, attachment.address): container.name
+        for container in desired.containers
+        for attachment in container.attachments
+    }
+    recreated = {n.name for n in desired.networks if _network_changes(n, observed)}
+    for name, document in sorted(observed.containers.items()):
+        if _is_ours(name, desired):
+            continue
+        for network, endpoint in sorted(_attachments(document).items()):
+            if network in recreated and network in observed.networks:
+                yield (
+                    f"network {network} has to be recreated, but container {name}, which is not "
+                    f"ours, is attached to it; disconnect {name} first"
+                )
+            elif owner := addresses.get((network, _address(endpoint))):
+                yield (
+                    f"container {name}, which is not ours, holds {_address(endpoint)} in "
+                    f"{network}, the address of {owner}; disconnect {name} first"
+                )
+
+
+def _network_fields(network: Network) -> dict[str, str]:
+    options = {f"option.{name}": value for name, value in network.options.items()}
+    return {
+        "driver": network.driver,
+        "subnet": network.subnet,
+        "gateway": network.gateway,
+        "dynamic range": network.dynamic_range,
+        "owner label": "yes",
+        **options,
+    }
+
+
+def _observed_network_fields(document: Json) -> dict[str, str]:
+    pools = document["IPAM"]["Config"] or [{}]
+    options = {f"option.{name}": value for name, value in (document["Options"] or {}).items()}
+    fields = {
+        "driver": document["Driver"],
+        "subnet": " ".join(pool.get("Subnet", "-") for pool in pools),
+        "gateway": " ".join(pool.get("Gateway", "-") for pool in pools),
+        "dynamic range": " ".join(pool.get("IPRange", "-") for pool in pools),
+        **options,
+    }
+    if _owned(document["Labels"]):
+        fields["owner label"] = "yes"
+    if document["Internal"]:
+        fields["internal"] = "yes"
+    return fields
+
+
+def _network_changes(network: Network, observed: Observed) -> tuple[Change, ...]:
+    document = observed.networks.get(network.name)
+    if document is None:
+        return ()
+    return _changes(differences(_observed_network_fields(document), _network_fields(network)))
+
+
+def _plan_network(network: Network, desired: Desired, observed: Observed) -> Iterator[Step]:
+    subject = f"network {network.name}"
+    if network.name not in observed.networks:
+        yield Step(subject, Action.CREATE_NETWORK, "not found")
+        return
+    if changes := _network_changes(network, observed):
+        yield Step(subject, Action.RECREATE_NETWORK, "differs", changes)
+        return
+    wanted = {
+        attachment.address: container.name
+        for container in desired.containers
+        for attachment in container.attachments
+        if attachment.network == network.name
+    }
+    for name, document in sorted(observed.containers.items()):
+        endpoint = _attachments(document).get(network.name)
+        if endpoint is None or not _is_ours(name, desired):
+            continue
+        owner = wanted.get(_address(endpoint))
+        if owner and owner != name.removesuffix(ASIDE_SUFFIX):
+            cause = f"it holds {_address(endpoint)}, the address of {owner}"
+            yield Step(subject, Action.RELEASE, cause, target=name)
+
+
+def _plan_volume(name: str, observed: Observed) -> Iterator[Step]:
+    subject = f"volume {name}"
+    document = observed.volumes.get(name)
+    if document is None:
+        yield Step(subject, Action.CREATE_VOLUME, "not found")
+    elif not _owned(document["Labels"]) and name not in observed.adopted:
+        yield Step(subject, Action.ADOPT_VOLUME, "exists without our label; its data is kept")
+
+
+def _plan_image(container: Container, subject: str, observed: Observed) -> Iterator[Step]:
+    image = observed.images.get(container.image)
+    if container.build:
+        labels = (image or {}).get("Config", {}).get("Labels") or {}
+        if image is None:
+            yield Step(subject, Action.BUILD, "not found", target=container.image)
+        elif labels.get(CONTEXT_LABEL) != container.build.context:
+            change = Change("context", labels.get(CONTEXT_LABEL, "-"), container.build.context)
+            yield Step(
+                subject, Action.BUILD, "not built from our source", (change,), container.image
+            )
+        return
+    recorded = observed.pulled.get(container.image)
+    if image is None:
+        yield Step(subject, Action.PULL, "not found", target=container.image)
+    elif recorded and recorded != image["Id"]:
+        change = Change("image id", image["Id"], recorded)
+        yield Step(
+            subject, Action.PULL, "another image stands behind it", (change,), container.image
+        )
+
+
+def _plan_files(container: Container, subject: str, observed: Observed) -> Iterator[Step]:
+    for file in container.files:
+        actual = observed.files.get(file.path)
+        if actual is None:
+            yield Step(subject, Action.WRITE, "not found", target=file.path)
+            continue
+        before = {"content": actual.sha256[:12], "mode": actual.mode, "owner": actual.owner}
+        after = {"content": file.sha256[:12], "mode": file.mode, "owner": file.owner}
+        if changes := _changes(differences(before, after)):
+            yield Step(subject, Action.WRITE, "differs", changes, file.path)
+
+
+def _rewrites(container: Container, steps: list[Step]) -> bool:
+    """Whether a step changes the content of a file that is read only at start or on a reload."""
+    start_files = {file.path for file in container.start_files}
+    return any(
+        step.target in start_files
+        and (not step.changes or any(change.field == "content" for change in step.changes))
+        for step in steps
+    )
+
+
+def _aliases(endpoint: Json, document: Json) -> str:
+    own = {document["Name"].lstrip("/"), document["Id"][:12]}
+    return " ".join(sorted(set(endpoint.get("Aliases") or ()) - own))
+
+
+def _attachment_text(attachment: Attachment) -> str:
+    return " as ".join(filter(None, (attachment.address, " ".join(sorted(attachment.aliases)))))
+
+
+def _endpoint_text(endpoint: Json, document: Json, observed: Observed, network: str) -> str:
+    text = " as ".join(filter(None, (_address(endpoint), _aliases(endpoint, document))))
+    live = observed.networks.get(network, {}).get("Id")
+    stale = live and endpoint.get("NetworkID") not in ("", None, live)
+    return f"{text} in a network that is gone" if stale or not live else text
+
+
+def _plan_attachments(
+    container: Container, subject: str, document: Json, observed: Observed
+) -> Iterator[Step]:
+    wanted = {attachment.network: attachment for attachment in container.attachments}
+    actual = _attachments(document)
+    for network in sorted(actual.keys() - wanted.keys()):
+        before = _endpoint_text(actual[network], document, observed, network)
+        yield Step(
+            subject,
+            Action.DISCONNECT,
+            "not a network of this container",
+            (Change("network", before, "-"),),
+            network,
+        )
+    for network, attachment in wanted.items():
+        after = _attachment_text(attachment)
+        before = "-"
+        if network in actual:
+            before = _endpoint_text(actual[network], document, observed, network)
+        if before != after:
+            cause = "not attached" if before == "-" else "differs"
+            yield Step(subject, Action.CONNECT, cause, (Change("network", before, after),), network)
+
+
+def _plan_running(subject: str, document: Json) -> Iterator[Step]:
+    state = document["State"]
+    if state.get("Paused"):
+        yield Step(subject, Action.UNPAUSE, "paused")
+    elif state["Status"] == "restarting":
+        yield Step(subject, Action.RESTART, "restarting in a loop")
+    elif not state["Running"]:
+        yield Step(subject, Action.START, f"{state['Status']}, exit code {state['ExitCode']}")
+
+
+def _in_place(change: Change) -> bool:
+    return change.field in IN_PLACE and change.after != "-"
+
+
+def _read_edited_files(container: Container, document: Json, observed: Observed) -> bool:
+    """Whether the running container may have read a file that had been changed by hand."""
+    started = datetime.fromisoformat(document["State"]["StartedAt"]).timestamp()
+    edited = [
+        observed.files[file.path].modified
+        for file in container.start_files
+        if file.path in observed.files and observed.files[file.path].sha256 != file.sha256
+    ]
+    return any(moment <= started for moment in edited)
+
+
+def _plan_reload(
+    container: Container, subject: str, document: Json, observed: Observed, rewritten: bool
+) -> Iterator[Step]:
+    if container.reload is None:
+        if rewritten and _read_edited_files(container, document, observed):
+            yield Step(subject, Action.RESTART, "it started after the file was changed by hand")
+        return
+    owner, loaded = observed.loaded.get(container.name, ("", "-"))
+    if owner != document["Id"]:
+        loaded = "-"
+    if loaded != container.files_hash or rewritten:
+        change = Change("loaded files", loaded, container.files_hash)
+        cause = "files were written" if rewritten else "it has not loaded its files"
+        yield Step(subject, Action.RELOAD, cause, (change,))
+
+
+def _container_changes(
+    container: Container, document: Json, observed: Observed
+) -> tuple[Change, ...]:
+    image = observed.images.get(container.image)
+    pulled = observed.pulled.get(container.image)
+    before, after = observed_fields(document, image), desired_fields(container, image)
+    if image is None or (pulled and pulled != image["Id"]):
+        # Until the right image is on the host its defaults are unknown: compare what is known.
+        after = {"image": container.image, "image id": pulled or before["image id"]}
+        before = {name: before[name] for name in after}
+    return _changes(differences(before, after))
+
+
+def _plan_container(container: Container, observed: Observed) -> Iterator[Step]:
+    subject = f"container {container.name}"
+    yield from _plan_image(container, subject, observed)
+    files = list(_plan_files(container, subject, observed))
+    yield from files
+    rewritten = _rewrites(container, files)
+
+    aside = observed.containers.get(container.name + ASIDE_SUFFIX)
+    document = observed.containers.get(container.name)
+    if document is None and aside is not None:
+        yield Step(subject, Action.RETURN, "a replacement was interrupted")
+        document, aside = aside, None
+    if document is None:
+        yield Step(subject, Action.CREATE, "not found")
+        return
+
+    changes = _container_changes(container, document, observed)
+    if any(not _in_place(change) for change in changes):
+        yield Step(subject, Action.REPLACE, "differs", changes)
+        return
+
+    if changes:
+        yield Step(subject, Action.UPDATE, "differs", changes)
+    yield from _plan_attachments(container, subject, document, observed)
+    if aside is not None:
+        yield Step(subject, Action.FINISH, "a replacement was interrupted")
+        return
+    running = list(_plan_running(subject, document))
+    yield from running
+    if all(step.action is Action.UNPAUSE for step in running):
+        yield from _plan_reload(container, subject, document, observed, rewritten)

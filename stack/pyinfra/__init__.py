@@ -1,0 +1,1 @@
+"""The thin layer between pyinfra and the core: facts and operations."""

@@ -1,0 +1,89 @@
+"""Facts of a host, each one remote command."""
+
+import json
+from typing import Any
+
+from pyinfra.api import FactBase
+
+from stack.docker.observe import Observed, parse
+
+
+class HostObservation(FactBase[Observed]):
+    """Containers, networks, volumes, images and managed files; ``script`` makes the output."""
+
+    def command(self, script: str) -> str:
+        return script
+
+    @staticmethod
+    def default() -> Observed:
+        return Observed()
+
+    def process(self, output: list[str]) -> Observed:
+        return parse("\n".join(output))
+
+
+class SecretFiles(FactBase[dict[str, tuple[str, str]]]):
+    """Name to (mode, uid) of every file in the secrets folder; never their content."""
+
+    def command(self, folder: str) -> str:
+        return f"stat -c '%a %u %n' {folder}/* 2>/dev/null || true"
+
+    @staticmethod
+    def default() -> dict[str, tuple[str, str]]:
+        return {}
+
+    def process(self, output: list[str]) -> dict[str, tuple[str, str]]:
+        rows = (line.split(" ", 2) for line in output if line)
+        return {path.rpartition("/")[2]: (mode, uid) for mode, uid, path in rows}
+
+
+class DaemonConfig(FactBase[dict[str, Any] | None]):
+    """The content of Docker's daemon.json; None when there is no such file.
+
+    Raises json.JSONDecodeError when the file is not JSON.
+    """
+
+    def command(self) -> str:
+        return "cat /etc/docker/daemon.json 2>/dev/null || echo null"
+
+    def process(self, output: list[str]) -> dict[str, Any] | None:
+        config: dict[str, Any] | None = json.loads("\n".join(output))
+        return config
+
+
+class QdrantCollections(FactBase[dict[str, int]]):
+    """Collection name to vector dimension; empty while Qdrant does not answer."""
+
+    def command(self, url: str) -> str:
+        return (
+            f'for c in $(curl -sf -m 10 {url}/collections | grep -o \'"name": *"[^"]*"\' |'
+            " cut -d'\"' -f4); do"
+            f" printf '%s ' \"$c\"; curl -sf -m 10 {url}/collections/$c; echo; done"
+        )
+
+    @staticmethod
+    def default() -> dict[str, int]:
+        return {}
+
+    def process(self, output: list[str]) -> dict[str, int]:
+        collections = {}
+        for line in filter(None, output):
+            name, _, document = line.partition(" ")
+            vectors = json.loads(document)["result"]["config"]["params"]["vectors"]
+            collections[name] = vectors["size"]
+        return collections
+
+
+class PostgresObjects(FactBase[set[str]]):
+    """What stands in the database, as lines such as ``role project_api``; see the query."""
+
+    def command(self, container: str, database: str, query: str) -> str:
+        psql = f"docker exec {container} psql -U postgres -d {database} -qtAc"
+        return f'{psql} "{query}" 2>/dev/null || true'
+
+    @staticmethod
+    def default() -> set[str]:
+        return set()
+
+    def process(self, output: list[str]) -> set[str]:
+        return {line for line in output if line}

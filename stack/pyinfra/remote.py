@@ -1,0 +1,49 @@
+"""A pyinfra host as the Remote that applying a plan needs."""
+
+import io
+from collections.abc import Callable
+
+from pyinfra.api import Host, StringCommand
+
+from stack.docker.apply import RemoteError
+from stack.docker.observe import Observed
+from stack.docker.spec import Container
+
+LAST_LINES = 15
+
+
+class PyinfraRemote:
+    """Runs everything over the connection and with the privileges of the running operation."""
+
+    def __init__(
+        self,
+        host: Host,
+        arguments: dict[str, object],
+        observe: Callable[[], Observed],
+        context: Callable[[Container], bytes],
+    ) -> None:
+        self._host = host
+        self._arguments = arguments
+        self._observe = observe
+        self._context = context
+
+    def run(self, script: str) -> str:
+        ok, output = self._host.run_shell_command(StringCommand(script), **self._arguments)
+        if not ok:
+            lines = output.output.splitlines()[-LAST_LINES:]
+            raise RemoteError("\n".join(lines) or "the command failed without a word")
+        return output.stdout
+
+    def put(self, content: bytes, path: str) -> None:
+        ok = self._host.put_file(io.BytesIO(content), path, **self._arguments)
+        if not ok:
+            raise RemoteError(f"could not write {path}")
+
+    def observe(self) -> Observed:
+        return self._observe()
+
+    def context(self, container: Container) -> bytes:
+        return self._context(container)
+
+    def say(self, text: str) -> None:
+        self._host.log(text)

@@ -1,0 +1,549 @@
+"""From a site to everything that has to stand on its host: the one place that knows it all."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from stack.docker.spec import (
+    Attachment,
+    ConfigFile,
+    Container,
+    Desired,
+    Gate,
+    HealthCheck,
+    LogConfig,
+    Mount,
+    Network,
+    PublishedPort,
+    Volume,
+)
+from stack.images import build_of
+from stack.site import ServiceSettings, Site, parse_size
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG_DIR = "/etc/saiga-stack"
+SECRETS_DIR = f"{CONFIG_DIR}/secrets"
+
+POSTGRES_UID, PYTHON_UID, QDRANT_UID, PROMETHEUS_UID, GRAFANA_UID = 999, 10001, 1000, 65534, 472
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A secret born on the host: its name and the uid of the one container that reads it."""
+
+    name: str
+    uid: int
+
+    @property
+    def path(self) -> str:
+        return f"{SECRETS_DIR}/{self.name}"
+
+
+POSTGRES_SUPERUSER = Secret("postgres_superuser", POSTGRES_UID)
+POSTGRES_PROJECT_API = Secret("postgres_project_api", PYTHON_UID)
+POSTGRES_AGENT_EXPORTER = Secret("postgres_agent_exporter", PYTHON_UID)
+WEBBOT2_SESSION = Secret("webbot2_session", PYTHON_UID)
+GRAFANA_ADMIN = Secret("grafana_admin", GRAFANA_UID)
+SECRETS = (
+    POSTGRES_SUPERUSER,
+    POSTGRES_PROJECT_API,
+    POSTGRES_AGENT_EXPORTER,
+    WEBBOT2_SESSION,
+    GRAFANA_ADMIN,
+)
+
+VOLUMES = {
+    "postgres": ("postgres_data",),
+    "qdrant": ("qdrant_storage_new", "qdrant_snapshots_new"),
+    "saiga": ("saiga_cache",),
+    "embeddings": ("embeddings_cache",),
+    "prometheus": ("prometheus_data_new",),
+    "grafana": ("grafana_data_new",),
+}
+
+
+def desired(site: Site, root: Path = ROOT) -> Desired:
+    """Networks, volumes and containers of ``site``, containers in the order they start in.
+
+    ``root`` is the checkout that holds templates/, files/ and services/.
+    """
+    topology = _Topology(site, root)
+    makers = {
+        "postgres": topology.postgres,
+        "qdrant": topology.qdrant,
+        "saiga": topology.saiga,
+        "embeddings": topology.embeddings,
+        "project_api": topology.project_api,
+        "webbot2": topology.webbot2,
+        "agent_exporter": topology.agent_exporter,
+        "node_exporter": topology.node_exporter,
+        "dcgm_exporter": topology.dcgm_exporter,
+        "prometheus": topology.prometheus,
+        "grafana": topology.grafana,
+    }
+    enabled = {name for name, _ in site.services.enabled()}
+    return Desired(
+        networks=tuple(
+            Network(name, str(net.subnet), str(net.gateway), str(net.dynamic_range))
+            for name, net in site.networks.items()
+        ),
+        volumes=tuple(
+            Volume(volume)
+            for name, volumes in VOLUMES.items()
+            if name in enabled
+            for volume in volumes
+        ),
+        containers=tuple(make() for name, make in makers.items() if name in enabled),
+    )
+
+
+def address(service: ServiceSettings, port: str) -> str:
+    """``address:port`` at which the host reaches a service inside its first network."""
+    return f"{next(iter(service.addresses.values()))}:{service.ports[port].inside}"
+
+
+def scrape_targets(site: Site) -> dict[str, str]:
+    """Prometheus job to ``name:port`` of its target, for every service that runs."""
+    jobs = {
+        "saiga": ("saiga", "http"),
+        "qdrant": ("qdrant", "http"),
+        "node": ("node_exporter", "http"),
+        "dcgm": ("dcgm_exporter", "http"),
+        "agent": ("agent_exporter", "http"),
+        "project_api": ("project_api", "http"),
+        "prometheus": ("prometheus", "http"),
+    }
+    enabled = dict(site.services.enabled())
+    return {
+        job: f"{enabled[service].container}:{enabled[service].ports[port].inside}"
+        for job, (service, port) in jobs.items()
+        if service in enabled
+    }
+
+
+def _bind(source: str, target: str) -> Mount:
+    return Mount("bind", source, target, read_only=True)
+
+
+def _volume(name: str, target: str) -> Mount:
+    return Mount("volume", name, target)
+
+
+def _secret(secret: Secret) -> Mount:
+    return _bind(secret.path, f"/run/secrets/{secret.name}")
+
+
+def _http_probe(port: int, path: str) -> str:
+    """A health check for images that have bash but neither curl nor wget."""
+    request = f"GET {path} HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n"
+    return (
+        f'bash -c \'exec 3<>/dev/tcp/127.0.0.1/{port} && printf "{request}" >&3'
+        ' && head -1 <&3 | grep -q " 200 "\''
+    )
+
+
+class _Topology:
+    def __init__(self, site: Site, root: Path) -> None:
+        self.site = site
+        self.root = root
+        self.templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(root / "templates"),
+            undefined=jinja2.StrictUndefined,
+            keep_trailing_newline=True,
+        )
+
+    def render(self, template: str, path: str, **values: Any) -> ConfigFile:
+        content = self.templates.get_template(template).render(site=self.site, **values)
+        return ConfigFile(path, content)
+
+    def container(self, service: str, health: str, gate: Gate, **options: Any) -> Container:
+        """What all containers share: hardening, log rotation, limits, addresses and ports."""
+        settings: ServiceSettings = getattr(self.site.services, service)
+        site = self.site
+        start_period = options.pop("start_period", 30)
+        return Container(
+            name=settings.container,
+            image=options.pop("image", settings.image),
+            attachments=tuple(
+                Attachment(network, str(ip), tuple(settings.aliases.get(network, ())))
+                for network, ip in settings.addresses.items()
+            ),
+            ports=tuple(
+                PublishedPort(port.inside, port.published, str(port.bind))
+                for port in settings.ports.values()
+                if port.published is not None
+            ),
+            memory=parse_size(settings.memory),
+            pids=settings.pids,
+            health=HealthCheck(
+                health, interval=settings.health_interval, timeout=10, start_period=start_period
+            ),
+            log=LogConfig(
+                "json-file",
+                {
+                    "max-size": site.docker.log_max_size,
+                    "max-file": str(site.docker.log_max_file),
+                },
+            ),
+            cap_drop=("ALL",),
+            security=("no-new-privileges",),
+            gate=gate,
+            **options,
+        )
+
+    def gate(
+        self, title: str, service: str, port: str, path: str, check: str = "", **extra: Any
+    ) -> Gate:
+        """An HTTP gate: curl must succeed and, with ``check``, the answer must match that regex."""
+        url = f"http://{address(getattr(self.site.services, service), port)}{path}"
+        match = f" | grep -qE '{check}'" if check else " -o /dev/null"
+        return Gate(title, f"curl -sf -m 30 '{url}'{match}", **extra)
+
+    def url(self, service: str, port: str = "http") -> str:
+        settings: ServiceSettings = getattr(self.site.services, service)
+        return f"http://{settings.container}:{settings.ports[port].inside}"
+
+    def postgres(self) -> Container:
+        name, database = self.site.services.postgres.container, self.site.postgres.database
+        config = f"{CONFIG_DIR}/postgres"
+        query = f"psql -U postgres -d {database} -qtAc"
+        ready = f"pg_isready -q -h 127.0.0.1 -d {database} && {query} 'SELECT 1'"
+        networks = [
+            str(self.site.networks[network].subnet)
+            for network in self.site.services.postgres.addresses
+        ]
+        return self.container(
+            "postgres",
+            health=ready,
+            gate=Gate("answers SELECT 1", f'docker exec {name} sh -c "{ready}"', deadline=120),
+            command=("postgres", "-c", "config_file=/etc/postgresql/postgresql.conf"),
+            environment={
+                "POSTGRES_DB": database,
+                "POSTGRES_PASSWORD_FILE": f"/run/secrets/{POSTGRES_SUPERUSER.name}",
+                "POSTGRES_INITDB_ARGS": "--data-checksums --auth-host=scram-sha-256",
+            },
+            user=f"{POSTGRES_UID}:{POSTGRES_UID}",
+            mounts=(
+                _volume("postgres_data", "/var/lib/postgresql/data"),
+                _bind(config, "/etc/postgresql"),
+                _secret(POSTGRES_SUPERUSER),
+            ),
+            tmpfs={
+                "/var/run/postgresql": f"uid={POSTGRES_UID},gid={POSTGRES_UID},mode=2775",
+                "/tmp": "",
+            },
+            read_only=True,
+            shm_size=GIB // 4,
+            stop_timeout=90,
+            files=(
+                self.render("postgres/postgresql.conf.j2", f"{config}/postgresql.conf"),
+                self.render("postgres/pg_hba.conf.j2", f"{config}/pg_hba.conf", networks=networks),
+            ),
+            reload=self._postgres_reload(name, query),
+        )
+
+    @staticmethod
+    def _postgres_reload(name: str, query: str) -> str:
+        """Reload; restart only when PostgreSQL itself says that a setting waits for it."""
+        psql = f"docker exec {name} {query}"
+        return (
+            f"{psql} 'SELECT pg_reload_conf()' >/dev/null && sleep 1 && "
+            f'if [ "$({psql} "SELECT count(*) FROM pg_settings WHERE pending_restart")" != 0 ];'
+            f" then docker restart {name} >/dev/null; fi"
+        )
+
+    def qdrant(self) -> Container:
+        ports = self.site.services.qdrant.ports
+        config = f"{CONFIG_DIR}/qdrant/production.yaml"
+        return self.container(
+            "qdrant",
+            health=_http_probe(ports["http"].inside, "/readyz"),
+            gate=self.gate("lists its collections", "qdrant", "http", "/collections"),
+            user=f"{QDRANT_UID}:{QDRANT_UID}",
+            mounts=(
+                _volume("qdrant_storage_new", "/qdrant/storage"),
+                _volume("qdrant_snapshots_new", "/qdrant/snapshots"),
+                _bind(config, "/qdrant/config/production.yaml"),
+            ),
+            tmpfs={"/tmp": ""},
+            stop_timeout=30,
+            files=(
+                self.render(
+                    "qdrant/production.yaml.j2",
+                    config,
+                    http_port=ports["http"].inside,
+                    grpc_port=ports["grpc"].inside,
+                ),
+            ),
+        )
+
+    def saiga(self) -> Container:
+        settings, service = self.site.saiga, self.site.services.saiga
+        port = service.ports["http"].inside
+        defaults = {"temperature": settings.temperature, "top_p": settings.top_p}
+        on_gpu = self.site.gpu == "nvidia"
+        completion = json.dumps({"model": settings.served_name, "prompt": "1", "max_tokens": 1})
+        return self.container(
+            "saiga",
+            health=f"curl -sf -o /dev/null http://127.0.0.1:{port}/health",
+            start_period=settings.start_deadline,
+            gate=Gate(
+                "completes one token",
+                "curl -sf -m 60 -o /dev/null -H 'Content-Type: application/json'"
+                f" -d '{completion}' http://{address(service, 'http')}/v1/completions",
+                deadline=settings.start_deadline,
+            ),
+            command=(
+                *("--model", settings.model, "--served-model-name", settings.served_name),
+                *("--host", "0.0.0.0", "--port", str(port)),
+                *("--max-model-len", str(settings.max_model_len)),
+                *("--override-generation-config", json.dumps(defaults)),
+                *(
+                    ("--gpu-memory-utilization", f"{settings.gpu_memory_utilization:g}")
+                    if on_gpu
+                    else ()
+                ),
+                *settings.extra_arguments,
+            ),
+            environment={"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **settings.environment},
+            mounts=(_volume("saiga_cache", "/root/.cache"),),
+            shm_size=8 * GIB,
+            gpus="all" if on_gpu else None,
+            stop_timeout=30,
+        )
+
+    def embeddings(self) -> Container:
+        port = self.site.services.embeddings.ports["http"].inside
+        return self.container(
+            "embeddings",
+            health=_http_probe(port, "/health"),
+            start_period=600,
+            gate=self.gate("is healthy", "embeddings", "http", "/health", deadline=600),
+            command=("--model-id", self.site.embedder.model, "--port", str(port)),
+            mounts=(_volume("embeddings_cache", "/data"),),
+        )
+
+    def _python_service(self, service: str, gate: Gate, **options: Any) -> Container:
+        build = build_of(service, self.root, self.site.python_image)
+        image: str = getattr(self.site.services, service).image
+        return self.container(
+            service,
+            health=f"python3 -m {service}.healthcheck",
+            gate=gate,
+            image=f"{image}:{build.context}",
+            build=build,
+            user=f"{PYTHON_UID}:{PYTHON_UID}",
+            tmpfs={"/tmp": ""},
+            read_only=True,
+            stop_timeout=30,
+            **options,
+        )
+
+    def _postgres_environment(self, role: str, secret: Secret) -> dict[str, str]:
+        service = self.site.services.postgres
+        return {
+            "POSTGRES_HOST": service.container,
+            "POSTGRES_PORT": str(service.ports["sql"].inside),
+            "POSTGRES_DB": self.site.postgres.database,
+            "POSTGRES_USER": role,
+            "POSTGRES_PASSWORD_FILE": f"/run/secrets/{secret.name}",
+        }
+
+    def project_api(self) -> Container:
+        site = self.site
+        embedder: Mapping[str, str] = {
+            "EMBEDDER": site.embedder.kind,
+            "EMBEDDER_MODEL": site.embedder.model,
+            "EMBEDDER_DIMENSION": str(site.embedder.dimension),
+            **({"EMBEDDER_URL": site.embedder.url} if site.embedder.url else {}),
+        }
+        knowledge = f"{CONFIG_DIR}/project_api/knowledge"
+        return self._python_service(
+            "project_api",
+            gate=self.gate("reaches all it needs", "project_api", "http", "/health", deadline=180),
+            environment={
+                "PORT": str(site.services.project_api.ports["http"].inside),
+                "SAIGA_URL": f"{self.url('saiga')}/v1",
+                "SAIGA_MODEL": site.saiga.served_name,
+                "SAIGA_TEMPERATURE": f"{site.saiga.temperature:g}",
+                "SAIGA_TOP_P": f"{site.saiga.top_p:g}",
+                "SAIGA_PRESENCE_PENALTY": f"{site.saiga.presence_penalty:g}",
+                "SAIGA_FREQUENCY_PENALTY": f"{site.saiga.frequency_penalty:g}",
+                "SAIGA_MAX_TOKENS": str(site.saiga.max_tokens),
+                "SAIGA_CONTEXT_LENGTH": str(site.saiga.max_model_len),
+                "QDRANT_URL": self.url("qdrant"),
+                "COLLECTIONS": json.dumps(site.qdrant.collections),
+                "SEARCH_LIMIT": str(site.qdrant.search_limit),
+                "SCORE_THRESHOLD": f"{site.qdrant.score_threshold:g}",
+                **embedder,
+                **self._postgres_environment("project_api", POSTGRES_PROJECT_API),
+                "KNOWLEDGE_DIR": "/knowledge",
+            },
+            mounts=(_secret(POSTGRES_PROJECT_API), _bind(knowledge, "/knowledge")),
+            files=tuple(
+                ConfigFile(f"{knowledge}/{path.name}", path.read_text())
+                for path in sorted((self.root / site.knowledge).glob("*.yaml"))
+            ),
+        )
+
+    def webbot2(self) -> Container:
+        return self._python_service(
+            "webbot2",
+            gate=self.gate("serves the chat", "webbot2", "http", "/health"),
+            environment={
+                "PORT": str(self.site.services.webbot2.ports["http"].inside),
+                "PROJECT_API_URL": self.url("project_api"),
+                "SESSION_KEY_FILE": f"/run/secrets/{WEBBOT2_SESSION.name}",
+            },
+            mounts=(_secret(WEBBOT2_SESSION),),
+        )
+
+    def agent_exporter(self) -> Container:
+        services = self.site.services
+        dcgm = (
+            {"DCGM_METRICS_URL": f"{self.url('dcgm_exporter')}/metrics"}
+            if services.dcgm_exporter.enabled
+            else {}
+        )
+        return self._python_service(
+            "agent_exporter",
+            gate=self.gate(
+                "reads PostgreSQL",
+                "agent_exporter",
+                "http",
+                "/metrics",
+                "^agent_interactions_total ",
+            ),
+            environment={
+                "PORT": str(services.agent_exporter.ports["http"].inside),
+                "QDRANT_URL": self.url("qdrant"),
+                "SAIGA_METRICS_URL": f"{self.url('saiga')}/metrics",
+                **dcgm,
+                **self._postgres_environment("agent_exporter", POSTGRES_AGENT_EXPORTER),
+            },
+            mounts=(_secret(POSTGRES_AGENT_EXPORTER),),
+        )
+
+    def node_exporter(self) -> Container:
+        port = self.site.services.node_exporter.ports["http"].inside
+        system = "^/(dev|proc|sys|run|var/lib/docker/.+|var/lib/containerd/.+)($|/)"
+        return self.container(
+            "node_exporter",
+            health=f"wget -q -O /dev/null http://127.0.0.1:{port}/",
+            gate=self.gate(
+                "shows the CPU", "node_exporter", "http", "/metrics", "^node_cpu_seconds"
+            ),
+            command=(
+                "--path.rootfs=/host",
+                f"--web.listen-address=:{port}",
+                f"--collector.filesystem.mount-points-exclude={system}",
+            ),
+            user=f"{PROMETHEUS_UID}:{PROMETHEUS_UID}",
+            mounts=(Mount("bind", "/", "/host", read_only=True, propagation="rslave"),),
+            pid_mode="host",
+            read_only=True,
+        )
+
+    def dcgm_exporter(self) -> Container:
+        port = self.site.services.dcgm_exporter.ports["http"].inside
+        config = f"{CONFIG_DIR}/dcgm_exporter/counters.csv"
+        counters = (self.root / "files/dcgm_exporter/counters.csv").read_text()
+        return self.container(
+            "dcgm_exporter",
+            health=_http_probe(port, "/health"),
+            gate=self.gate("shows the GPU", "dcgm_exporter", "http", "/metrics", "^DCGM_FI_DEV_"),
+            environment={
+                "DCGM_EXPORTER_LISTEN": f":{port}",
+                "DCGM_EXPORTER_COLLECTORS": "/etc/dcgm-exporter/counters.csv",
+                "DCGM_EXPORTER_INTERVAL": "10000",
+                "DCGM_EXPORTER_KUBERNETES": "false",
+                "NO_SETCAP": "1",
+            },
+            mounts=(_bind(config, "/etc/dcgm-exporter/counters.csv"),),
+            files=(ConfigFile(config, counters),),
+            gpus="all" if self.site.gpu == "nvidia" else None,
+        )
+
+    def prometheus(self) -> Container:
+        settings, service = self.site.prometheus, self.site.services.prometheus
+        port = service.ports["http"].inside
+        config = f"{CONFIG_DIR}/prometheus"
+        return self.container(
+            "prometheus",
+            health=f"wget -q -O /dev/null http://127.0.0.1:{port}/-/ready",
+            gate=self.gate(
+                "has scraped a target", "prometheus", "http", "/api/v1/query?query=up", '"value"'
+            ),
+            command=(
+                "--config.file=/etc/prometheus/prometheus.yml",
+                "--storage.tsdb.path=/prometheus",
+                f"--storage.tsdb.retention.time={settings.retention_time}",
+                f"--storage.tsdb.retention.size={settings.retention_size}",
+                f"--web.listen-address=:{port}",
+            ),
+            user=f"{PROMETHEUS_UID}:{PROMETHEUS_UID}",
+            mounts=(
+                _volume("prometheus_data_new", "/prometheus"),
+                _bind(config, "/etc/prometheus"),
+            ),
+            read_only=True,
+            stop_timeout=60,
+            files=(
+                self.render(
+                    "prometheus/prometheus.yml.j2",
+                    f"{config}/prometheus.yml",
+                    targets=scrape_targets(self.site),
+                ),
+            ),
+            reload=f"docker kill --signal=HUP {service.container} >/dev/null",
+        )
+
+    def grafana(self) -> Container:
+        service = self.site.services.grafana
+        port = service.ports["http"].inside
+        config = f"{CONFIG_DIR}/grafana"
+        dashboards = sorted((self.root / "files/grafana/dashboards").glob("*.json"))
+        return self.container(
+            "grafana",
+            health=f"wget -q -O /dev/null http://127.0.0.1:{port}/api/health",
+            gate=self.gate(
+                "reaches its database", "grafana", "http", "/api/health", '"database": *"ok"'
+            ),
+            environment={
+                "GF_SERVER_HTTP_PORT": str(port),
+                "GF_SECURITY_ADMIN_PASSWORD__FILE": f"/run/secrets/{GRAFANA_ADMIN.name}",
+                "GF_USERS_DEFAULT_LANGUAGE": "ru-RU",
+                "GF_ANALYTICS_REPORTING_ENABLED": "false",
+                "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+            },
+            user=str(GRAFANA_UID),
+            mounts=(
+                _volume("grafana_data_new", "/var/lib/grafana"),
+                _bind(f"{config}/provisioning", "/etc/grafana/provisioning"),
+                _bind(f"{config}/dashboards", "/etc/grafana/dashboards"),
+                _secret(GRAFANA_ADMIN),
+            ),
+            tmpfs={"/tmp": ""},
+            read_only=True,
+            stop_timeout=30,
+            files=(
+                self.render(
+                    "grafana/datasource.yaml.j2",
+                    f"{config}/provisioning/datasources/prometheus.yaml",
+                    prometheus_url=self.url("prometheus"),
+                ),
+                self.render(
+                    "grafana/dashboards.yaml.j2",
+                    f"{config}/provisioning/dashboards/saiga-stack.yaml",
+                ),
+                *(
+                    ConfigFile(f"{config}/dashboards/{path.name}", path.read_text(), live=True)
+                    for path in dashboards
+                ),
+            ),
+        )
