@@ -1,0 +1,45 @@
+"""The whole deployment: from a bare host to the running, monitored dialogue agent.
+
+pyinfra inventory.py deploy.py            shows the plan, asks, deploys
+pyinfra inventory.py deploy.py --dry      shows the plan only
+pyinfra inventory.py deploy.py -y         deploys without asking
+"""
+
+from pyinfra import host
+
+from roles.agent_exporter import agent_exporter
+from roles.base import base
+from roles.docker import docker
+from roles.embeddings import embeddings
+from roles.grafana import grafana
+from roles.host_exporters import host_exporters
+from roles.networks import networks
+from roles.postgres import postgres
+from roles.preflight import preflight
+from roles.project_api import project_api
+from roles.prometheus import prometheus
+from roles.qdrant import qdrant
+from roles.saiga import saiga
+from roles.secrets import secrets
+from roles.webbot2 import webbot2
+from stack.pyinfra.site import stack_of
+
+stack = stack_of(host)
+
+preflight(stack)
+base()
+docker(stack)
+secrets()
+networks(stack)
+
+postgres(stack)
+qdrant(stack)
+saiga(stack)
+embeddings(stack)
+project_api(stack)
+webbot2(stack)
+
+agent_exporter(stack)
+host_exporters(stack)
+prometheus(stack)
+grafana(stack)

