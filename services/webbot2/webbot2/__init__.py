@@ -1,0 +1,1 @@
+"""WebBot2: the browser chat in front of the Project API."""
