@@ -22,11 +22,14 @@ from roles.qdrant import qdrant
 from roles.saiga import saiga
 from roles.secrets import secrets
 from roles.webbot2 import webbot2
+from stack.pyinfra import lock
 from stack.pyinfra.site import stack_of
 
 stack = stack_of(host)
 
 preflight(stack)
+lock.acquire(name="Lock the host")
+
 base()
 docker(stack)
 secrets()
@@ -43,3 +46,5 @@ agent_exporter(stack)
 host_exporters(stack)
 prometheus(stack)
 grafana(stack)
+
+lock.release(name="Unlock the host")

@@ -1,0 +1,86 @@
+"""Tests that change the lab host and let the toolkit repair it, through its real front door."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stack.docker.spec import Desired
+from stack.pyinfra.inventory import Target, targets
+
+ROOT = Path(__file__).resolve().parents[2]
+PYINFRA = ROOT / ".venv/bin/pyinfra"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run of pyinfra: exit status, what the operator saw, the JSON result."""
+
+    status: int
+    text: str
+    result: dict[str, Any] | None
+
+    def changed(self) -> list[str]:
+        """Names of the operations that changed something, in order."""
+        assert self.result is not None, self.text
+        return [op["name"] for op in self.result["results"]["operations"] if op["success"]]
+
+
+class Lab:
+    """The lab host under test."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.desired: Desired = target.stack.desired
+
+    def run(self, command: str, check: bool = True) -> str:
+        """Run a command on the host; its standard output, stripped."""
+        assert self.target.ssh
+        done = subprocess.run(
+            [*self.target.ssh, command], capture_output=True, text=True, timeout=300
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{command}\nexit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout.strip()
+
+    def pyinfra(self, *options: str, timeout: int = 900) -> Run:
+        done = subprocess.run(
+            [str(PYINFRA), "inventory.py", "deploy.py", "--limit", "lab", *options],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        result = json.loads(done.stdout) if "--json" in options and done.stdout.strip() else None
+        return Run(done.returncode, done.stdout + done.stderr, result)
+
+    def deploy(self, *options: str) -> Run:
+        """A deploy that has to succeed."""
+        run = self.pyinfra("-y", "--json", *options)
+        assert run.status == 0, run.text
+        return run
+
+    def dry(self, *options: str) -> str:
+        """The plan that a dry run shows: lines about networks, volumes and containers."""
+        run = self.pyinfra("--dry", *options)
+        assert run.status == 0, run.text
+        lines = (line.partition("] ")[2] for line in run.text.splitlines() if "] " in line)
+        kinds = ("container ", "network ", "volume ", "    ")
+        return "\n".join(line for line in lines if line.startswith(kinds))
+
+    def lives(self) -> dict[str, tuple[str, str]]:
+        """Container name to (id, start time), of all that run on the host."""
+        template = "{{.Name}} {{.Id}} {{.State.StartedAt}}"
+        output = self.run(f"docker inspect --format '{template}' $(docker ps -q)")
+        rows = (line.split() for line in output.splitlines())
+        return {name.lstrip("/"): (identity, started) for name, identity, started in rows}
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    yield Lab(next(targets("lab", ROOT)))

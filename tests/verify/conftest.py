@@ -1,0 +1,124 @@
+"""Verification of a deployed site. It reads the same data as the deploy and changes nothing but one
+row: the question it asks is stored like any other."""
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+from testinfra.host import Host
+
+from stack.docker.spec import Desired
+from stack.pyinfra.inventory import Target, targets
+from stack.site import ServiceSettings, Site
+
+ROOT = Path(__file__).resolve().parents[2]
+HEALTH_DEADLINE = 180
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--site", default="lab", help="a group of inventory.py")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "target" in metafunc.fixturenames:
+        found = list(targets(metafunc.config.getoption("site"), ROOT))
+        metafunc.parametrize(
+            "target", found, ids=[target.name for target in found], scope="session"
+        )
+    for name in ("container_name", "attachment", "setting"):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, sorted(_cases(metafunc.config.getoption("site"))[name]))
+
+
+def _cases(site: str) -> dict[str, set[Any]]:
+    cases: dict[str, set[Any]] = {"container_name": set(), "attachment": set(), "setting": set()}
+    for target in targets(site, ROOT):
+        cases["setting"] |= set(target.stack.site.postgres.settings)
+        for container in target.stack.desired.containers:
+            cases["container_name"].add(container.name)
+            cases["attachment"] |= {(container.name, a.network) for a in container.attachments}
+    return cases
+
+
+@pytest.fixture(scope="session")
+def site(target: Target) -> Site:
+    return target.stack.site
+
+
+@pytest.fixture(scope="session")
+def desired(target: Target) -> Desired:
+    return target.stack.desired
+
+
+@pytest.fixture(scope="session")
+def host(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Host:
+    if target.ssh is None:
+        return testinfra.get_host("local://")
+    config = tmp_path_factory.mktemp("ssh") / "config"
+    control = f"ControlMaster auto\nControlPersist 60\nControlPath {config.parent}/%C\n"
+    options = [option.replace("=", " ", 1) for option in target.ssh[2:-1:2]]
+    config.write_text("\n".join(options) + "\n" + control)
+    return testinfra.get_host(f"ssh://{target.address}", ssh_config=str(config))
+
+
+def _inspect(host: Host, names: list[str]) -> dict[str, Any]:
+    documents = json.loads(host.check_output("docker inspect " + " ".join(names)))
+    return {document["Name"].lstrip("/"): document for document in documents}
+
+
+@pytest.fixture(scope="session")
+def live(host: Host, desired: Desired) -> dict[str, Any]:
+    """Every container's inspect document, once none is still starting."""
+    names = [container.name for container in desired.containers]
+    deadline = time.monotonic() + HEALTH_DEADLINE
+    while True:
+        documents = _inspect(host, names)
+        states = {name: document["State"] for name, document in documents.items()}
+        starting = [n for n, s in states.items() if s.get("Health", {}).get("Status") == "starting"]
+        if not starting or time.monotonic() > deadline:
+            return documents
+        time.sleep(1)
+
+
+@pytest.fixture(scope="session")
+def published(target: Target) -> Iterator[Callable[[str, str], str]]:
+    """``http://address:port`` of a service's published port, as reached on the host itself."""
+    tunnels: dict[tuple[str, str], tuple[subprocess.Popen[bytes], str]] = {}
+
+    def url(service: str, port: str = "http") -> str:
+        settings: ServiceSettings = getattr(target.stack.site.services, service)
+        published_port = settings.ports[port].published
+        assert published_port, f"services.{service}.ports.{port} publishes nothing"
+        if target.ssh is None:
+            return f"http://127.0.0.1:{published_port}"
+        if (service, port) not in tunnels:
+            tunnels[service, port] = _tunnel(target.ssh, published_port)
+        return tunnels[service, port][1]
+
+    yield url
+    for process, _ in tunnels.values():
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _tunnel(ssh: tuple[str, ...], port: int) -> tuple[subprocess.Popen[bytes], str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        local = free.getsockname()[1]
+    forward = ("-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{local}:127.0.0.1:{port}")
+    process = subprocess.Popen([ssh[0], *forward, *ssh[1:]], stdin=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"ssh ended with {process.returncode}"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", local)) == 0:
+                return process, f"http://127.0.0.1:{local}"
+        time.sleep(0.05)
+    process.terminate()
+    raise TimeoutError(f"no tunnel to port {port} within 20 s")

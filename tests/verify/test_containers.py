@@ -1,0 +1,76 @@
+"""Every container is up, healthy, where it belongs and reachable by its neighbours."""
+
+from typing import Any
+
+from testinfra.host import Host
+
+from stack.docker.spec import Desired
+
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5).close()"
+LOOKUP = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
+
+
+def test_running_and_healthy(live: dict[str, Any], container_name: str) -> None:
+    state = live[container_name]["State"]
+    assert state["Status"] == "running"
+    assert state["Health"]["Status"] == "healthy"
+
+
+def test_nothing_is_left_of_a_replacement(host: Host) -> None:
+    assert host.check_output("docker ps -aq --filter name=saiga-stack-old") == ""
+
+
+def test_address(live: dict[str, Any], desired: Desired, attachment: tuple[str, str]) -> None:
+    name, network = attachment
+    wanted = {a.network: a.address for a in desired.container(name).attachments}
+    networks = live[name]["NetworkSettings"]["Networks"]
+    assert networks.keys() == wanted.keys()
+    assert networks[network]["IPAddress"] == wanted[network]
+
+
+def test_address_answers_a_neighbour(
+    host: Host, desired: Desired, attachment: tuple[str, str]
+) -> None:
+    name, network = attachment
+    neighbour = _python_neighbour(desired, name, network)
+    container = desired.container(name)
+    address = next(a.address for a in container.attachments if a.network == network)
+    for port in sorted({port.inside for port in container.ports}):
+        host.check_output("docker exec %s python3 -c %s %s %s", neighbour, CONNECT, address, port)
+
+
+def _python_neighbour(desired: Desired, name: str, network: str) -> str:
+    """Another container of ours in ``network`` that has Python: one of our own images."""
+    return next(
+        container.name
+        for container in desired.containers
+        if container.build
+        and container.name != name
+        and network in {a.network for a in container.attachments}
+    )
+
+
+def test_aliases_resolve(host: Host, desired: Desired) -> None:
+    for container in desired.containers:
+        for attachment in container.attachments:
+            for alias in (container.name, *attachment.aliases):
+                neighbour = _python_neighbour(desired, container.name, attachment.network)
+                answer = host.check_output(
+                    "docker exec %s python3 -c %s %s", neighbour, LOOKUP, alias
+                )
+                assert answer in {a.address for a in container.attachments}
+
+
+def test_networks(host: Host, desired: Desired) -> None:
+    for network in desired.networks:
+        template = "{{range .IPAM.Config}}{{.Subnet}} {{.Gateway}} {{.IPRange}}{{end}}"
+        actual = host.check_output("docker network inspect --format %s %s", template, network.name)
+        assert actual == f"{network.subnet} {network.gateway} {network.dynamic_range}"
+
+
+def test_hardening(live: dict[str, Any], container_name: str) -> None:
+    config = live[container_name]["HostConfig"]
+    assert config["CapDrop"] == ["ALL"]
+    assert not config["Privileged"]
+    assert config["Memory"] > 0
+    assert config["LogConfig"]["Config"].keys() >= {"max-size", "max-file"}
