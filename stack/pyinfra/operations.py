@@ -161,7 +161,7 @@ def daemon_config(settings: DockerSettings) -> Commands:
     yield (
         "chmod 0644 /etc/docker/daemon.json.new &&"
         " mv /etc/docker/daemon.json.new /etc/docker/daemon.json &&"
-        " systemctl try-restart docker.service"
+        " if systemctl is-active --quiet docker; then systemctl restart docker; fi"
     )
     forget(host)
 

@@ -41,8 +41,8 @@ def _as_postgres(*command: str) -> None:
 def postgres_dsn() -> Iterator[str]:
     """libpq URL of the superuser `postgres` on `ml_db` of a throwaway PostgreSQL 15.
 
-    Schema `agent` and the roles `project_api` (its owner) and `agent_exporter` (read only) are there
-    as the deploy makes them; each role's password is its own name; tables are not created.
+    Schema `agent` and the roles `project_api` (its owner) and `agent_exporter` (read only) are
+    there as the deploy makes them; each role's password is its own name; there are no tables.
     """
     if not (POSTGRES_BIN / "initdb").exists():
         pytest.fail(

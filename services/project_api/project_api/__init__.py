@@ -1,0 +1,1 @@
+"""Project API: answers students' questions with Saiga, grounded in the course's knowledge base."""
