@@ -20,7 +20,10 @@ up: lab ## boot the lab host, deploy the whole stack onto it, verify it, print w
 	@$(INSIDE) $(PYTHON) -m stack status $(SITE)
 
 test: check up ## run all tests, the lab's too
-	@$(PYTHON) -m lab exec -- $(PYTEST) tests/lab $(PYTEST_ARGS)
+	@$(PYTHON) -m lab exec -- $(PYTEST) tests/lab -m 'not soak' $(PYTEST_ARGS)
+
+soak: up ## long campaigns: every drift case alone, random kills, hard stops
+	@$(PYTHON) -m lab exec -- $(PYTEST) tests/lab -m soak $(PYTEST_ARGS)
 
 check: .venv/.ready ## format, lint, types, unit tests: the fast lane
 	@.venv/bin/ruff format --check .

@@ -205,8 +205,8 @@ embedder = {
     "url": "http://embeddings:80/v1",
 }
 
-# Vector search: collections (created when missing, never dropped), passages taken from each and the
-# least cosine similarity of a passage (0 to 1) to be used.
+# Vector search: collections (created when missing, never dropped), passages taken from each, and
+# the least cosine similarity (0 to 1) of a passage that is used; it depends on the embedder.
 qdrant = {
     "collections": ["BD_curs_data", "BD_chat_question", "BD_organization_question"],
     "search_limit": 3,

@@ -8,10 +8,12 @@ import json
 import os
 from pathlib import Path
 
+_state = Path("/var/lib") / os.environ.get("SAIGA_LAB_NAME", "saiga-lab")
+
 ssh_hostname = "10.77.0.10"
 ssh_user = "root"
-ssh_key = "/var/lib/saiga-lab/id_ed25519"
-ssh_known_hosts_file = "/var/lib/saiga-lab/known_hosts"
+ssh_key = str(_state / "id_ed25519")
+ssh_known_hosts_file = str(_state / "known_hosts")
 
 _registry = "10.77.0.1:5000"
 _built = Path(os.environ.get("SAIGA_LAB_CACHE", "/var/cache/saiga-lab")) / "images.json"
@@ -74,5 +76,8 @@ embedder = {
     "dimension": 384,
     "url": None,
 }
+
+# multilingual-e5-small gives unrelated passages about 0.79.
+qdrant = {"score_threshold": 0.81}
 
 prometheus = {"scrape_interval": 5}

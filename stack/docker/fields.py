@@ -57,6 +57,12 @@ def _security(options: Iterable[str] | None) -> str:
     return " ".join(sorted(option.removesuffix(":true") for option in options or ()))
 
 
+def _given_security(host: Json) -> list[str]:
+    """Security options without the one that Docker adds by itself to a host's pid namespace."""
+    options = host.get("SecurityOpt") or []
+    return [o for o in options if o != "label=disable" or host.get("PidMode") != "host"]
+
+
 def _environment(entries: Iterable[str] | None) -> dict[str, str]:
     return dict(entry.partition("=")[::2] for entry in entries or ())
 
@@ -263,7 +269,7 @@ def observed_fields(document: Json, image: Json | None) -> Fields:
             },
             "added capabilities": _capabilities(host.get("CapAdd")),
             "dropped capabilities": _capabilities(host.get("CapDrop")),
-            "security": _security(host.get("SecurityOpt")),
+            "security": _security(_given_security(host)),
             "read-only root": "yes" if host.get("ReadonlyRootfs") else None,
             "privileged": "yes" if host.get("Privileged") else None,
             "pid mode": host.get("PidMode"),

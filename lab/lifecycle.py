@@ -1,0 +1,152 @@
+"""The whole lab: up, down and what is there."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lab import (
+    aptrepo,
+    base,
+    cache,
+    cgroups,
+    host,
+    images,
+    mounts,
+    netns,
+    packages,
+    preflight,
+    servers,
+    ssh,
+)
+from lab.errors import LabError
+from lab.processes import report, run
+from lab.settings import CACHE, COMMAND_GROUP, CONTROLLER, HOSTS, LOCK, NAME, STATE, Host
+
+LOCK_SECONDS = 2 * 60 * 60
+
+
+@contextlib.contextmanager
+def exclusively(lock: Path = LOCK, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Hold the lab's lock; say so and wait, at most `seconds`, while another command has it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as file:
+        deadline = time.monotonic() + seconds
+        waiting = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip()
+                if time.monotonic() > deadline:
+                    raise LabError(
+                        f"the lab is still busy after {seconds:.0f} s: end process {holder} first"
+                    ) from None
+                if not waiting:
+                    report(f"the lab is busy (process {holder}), waiting for it")
+                    waiting = True
+                time.sleep(0.2)
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        # A command that was killed can have left a part of its work running.
+        cgroups.kill(COMMAND_GROUP)
+        with cgroups.within(COMMAND_GROUP):
+            yield
+
+
+def up(hosts: Sequence[Host], *, fresh: bool = False) -> None:
+    """Bring the lab up with `hosts`, repairing whatever is missing of it.
+
+    `fresh` gives each of the hosts a new, bare disk. Raises LabError with one sentence otherwise.
+    """
+    preflight.check_machine()
+    with exclusively():
+        if not any(map(host.is_running, HOSTS.values())):
+            preflight.check_resources(CACHE, STATE)
+        packages.ensure(*preflight.TOOLS)
+        STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not netns.is_up():
+            preflight.check_kernel(STATE)
+        build_cache()
+        if fresh:
+            for each in hosts:
+                host.discard(each)
+        ssh.ensure_identity()
+        netns.ensure()
+        for server in servers.SERVERS:
+            server.ensure()
+        for each in hosts:
+            host.ensure(each)
+
+
+def build_cache() -> None:
+    """Build what the cache lacks or made from other inputs; up to half an hour when it is empty."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    base.build(CACHE)
+    aptrepo.build(CACHE)
+    images.build_all(CACHE)
+
+
+def down() -> None:
+    """Leave no process, mount, namespace or interface of the lab; the cache stays."""
+    with exclusively():
+        _down()
+
+
+def clean() -> None:
+    """`down`, and the cache emptied."""
+    with exclusively():
+        _down()
+        images.clean(CACHE)
+        cache.remove(CACHE)
+
+
+def power_off(target: Host) -> None:
+    """Cut one host's power; its disk stays."""
+    with exclusively():
+        host.switch_off(target)
+
+
+def power_on(target: Host) -> None:
+    """Boot a host that has a disk, and wait until it is up."""
+    with exclusively():
+        require_up()
+        if not target.directory.is_dir():
+            raise LabError(f"{target.name} has no disk: `python -m lab up {target.name}` makes one")
+        host.ensure(target)
+
+
+def require_up() -> None:
+    """Refuse when the lab's network is not there."""
+    if not netns.exists():
+        raise LabError("the lab is not up: start it with `python -m lab up`")
+
+
+def status() -> tuple[list[str], bool]:
+    """One line for each part of the lab, and whether all that it has is up."""
+    parts = [(f"namespace {NAME}", netns.is_up())]
+    for server in servers.SERVERS:
+        parts.append((f"{server.name} {CONTROLLER}:{server.port}", server.is_up()))
+    lines = [f"{name:<36} {'up' if is_up else 'down'}" for name, is_up in parts]
+    disks = [each for each in HOSTS.values() if each.directory.is_dir()]
+    for each in disks:
+        running = host.is_running(each)
+        state = host.system_state(each) if running and host.answers(each) else "no answer"
+        shown = f"up ({state})" if running else "off"
+        lines.append(f"{f'host {each.name} {each.address}':<36} {shown}")
+        parts.append((each.name, running and state == "running"))
+    return lines, bool(disks) and all(is_up for _, is_up in parts)
+
+
+def _down() -> None:
+    cgroups.kill(NAME)
+    cgroups.remove(NAME)
+    netns.delete()
+    for mount in reversed(mounts.below(STATE)):
+        run(["umount", "--lazy", mount])
+    cache.remove(STATE)

@@ -1,0 +1,109 @@
+"""What a lab host finds in its network: a name server, the apt repository, the image registry."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import aptrepo, cgroups, netns
+from lab.errors import LabError
+from lab.processes import last_line, report, spawn, wait_until
+from lab.settings import (
+    APT_PORT,
+    CACHE,
+    CONTROLLER,
+    DNS_PORT,
+    FILES,
+    HOSTS,
+    LOG,
+    NAME,
+    REGISTRY_PORT,
+    STATE,
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A plain foreground process that listens on the controller's address in the lab."""
+
+    name: str
+    port: int
+    template: str
+    command: Sequence[str]
+    root: Path | None = None
+
+    @property
+    def group(self) -> str:
+        return f"{NAME}/servers/{self.name}"
+
+    @property
+    def log(self) -> Path:
+        return LOG / f"{self.name}.log"
+
+    @property
+    def configuration(self) -> Path:
+        return STATE / self.template
+
+    def values(self) -> dict[str, str]:
+        """What the marks in the template stand for."""
+        records = (f"host-record={host.name},{host.address}" for host in HOSTS.values())
+        return {
+            "STATE": str(STATE),
+            "ADDRESS": CONTROLLER,
+            "PORT": str(self.port),
+            "ROOT": str(self.root),
+            "HOSTS": "\n".join(records),
+        }
+
+    def is_up(self) -> bool:
+        """Whether our own process runs and the port answers."""
+        return bool(cgroups.pids(self.group)) and netns.listens(CONTROLLER, self.port)
+
+    def ensure(self) -> bool:
+        """Start the server, or start it again when it is half there; return whether it was done."""
+        if self.is_up():
+            return False
+        report(f"starting {self.name} on {CONTROLLER}:{self.port}")
+        cgroups.kill(self.group)
+        if self.root:
+            self.root.mkdir(parents=True, exist_ok=True)
+        template = (FILES / self.template).read_text()
+        self.configuration.write_text(fill(template, self.values()))
+        spawn([*netns.enter(), *self.command], group=self.group, log=self.log)
+        wait_until(self._is_up_or_dead, f"{self.name} answers on port {self.port}", 30)
+        if not self.is_up():
+            raise LabError(f"{self.name} ended at once: {last_line(self.log)}")
+        return True
+
+    def _is_up_or_dead(self) -> bool:
+        return self.is_up() or not cgroups.pids(self.group)
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Put values in the place of their @NAME@ marks."""
+    for name, value in values.items():
+        template = template.replace(f"@{name}@", value)
+    return template
+
+
+SERVERS = (
+    Server(
+        name="names",
+        port=DNS_PORT,
+        template="dnsmasq.conf",
+        command=["dnsmasq", f"--conf-file={STATE}/dnsmasq.conf"],
+    ),
+    Server(
+        name="apt",
+        port=APT_PORT,
+        template="nginx.conf",
+        command=["nginx", "-e", "stderr", "-p", str(STATE), "-c", f"{STATE}/nginx.conf"],
+        root=aptrepo.path(CACHE),
+    ),
+    Server(
+        name="registry",
+        port=REGISTRY_PORT,
+        template="registry.yml",
+        command=["docker-registry", "serve", f"{STATE}/registry.yml"],
+        root=CACHE / "registry",
+    ),
+)

@@ -1,0 +1,79 @@
+"""What the lab promises about its host, deployed or bare."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def lab(*words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run one command of the lab's command line."""
+    return subprocess.run(
+        [sys.executable, "-m", "lab", *words],
+        cwd=ROOT,
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def on_host(command: str) -> str:
+    done = lab("ssh", "--", command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_ssh_adds_nothing_to_a_command() -> None:
+    done = lab("ssh", "--", "cat; echo err >&2; exit 7", stdin="in\n")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "in\n", "err\n")
+
+
+def test_exec_keeps_the_directory_the_input_and_the_exit_status() -> None:
+    done = lab("exec", "--", "sh", "-c", "pwd; cat; exit 9", stdin="in\n")
+    assert (done.returncode, done.stdout) == (9, f"{ROOT}\nin\n")
+
+
+def test_the_host_is_a_whole_system() -> None:
+    assert on_host("cat /proc/1/comm") == "systemd"
+    assert on_host("hostname") == "lab"
+    assert on_host("date +%Z") == "UTC"
+    assert on_host("journalctl --header | grep -c '^File path: /var/log/journal/'") != "0"
+
+
+def test_the_host_knows_no_source_but_the_lab() -> None:
+    sources = on_host("grep -rhv '^#' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null; :")
+    line = "deb [signed-by=/etc/apt/keyrings/lab.asc] http://10.77.0.1:8081 bookworm main"
+    assert sources.splitlines() == [line]
+    assert on_host("apt-get -qq update && echo signed") == "signed"
+
+
+def test_there_is_no_way_out() -> None:
+    assert on_host("ip route show default") == ""
+    assert lab("exec", "--", "ip", "route", "show", "default").stdout == ""
+
+
+@pytest.mark.parametrize(("name", "status"), [("lab2", 0), ("pypi.org", 2)])
+def test_names_are_answered_at_once(name: str, status: int) -> None:
+    assert on_host(f"timeout 2 getent ahostsv4 {name} >/dev/null; echo $?") == str(status)
+
+
+def test_docker_gets_the_machine_s_file_system() -> None:
+    assert on_host("stat --file-system --format %T /var/lib") != "overlayfs"
+
+
+def test_the_registry_serves_and_refuses_to_be_written_to() -> None:
+    script = (
+        "import urllib.request as r, urllib.error as e\n"
+        "url = 'http://10.77.0.1:5000/v2/'\n"
+        "print(r.urlopen(url).status)\n"
+        "try:\n"
+        "    r.urlopen(r.Request(url + 'probe/blobs/uploads/', method='POST'))\n"
+        "except e.HTTPError as error:\n"
+        "    print(error.code)\n"
+    )
+    assert lab("exec", "--", sys.executable, "-c", script).stdout.split() == ["200", "405"]
