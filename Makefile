@@ -9,7 +9,7 @@ PYINFRA = $(INSIDE) .venv/bin/pyinfra inventory.py deploy.py --limit $(SITE)
 PYTEST = $(PYTHON) -m pytest
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help up test check deploy verify bench soak ssh down clean requirements lab
+.PHONY: help up test check programs deploy verify bench soak ssh down clean requirements lab
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,7 +19,7 @@ up: lab ## boot the lab host, deploy the whole stack onto it, verify it, print w
 	@$(MAKE) verify
 	@$(INSIDE) $(PYTHON) -m stack status $(SITE)
 
-test: check up ## run all tests, the lab's too
+test: check programs up ## run all tests, the lab's too
 	@$(PYTHON) -m lab exec -- $(PYTEST) tests/lab -m 'not soak' $(PYTEST_ARGS)
 
 soak: up ## long campaigns: every drift case alone, random kills, hard stops
@@ -30,6 +30,10 @@ check: .venv/.ready ## format, lint, types, unit tests: the fast lane
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@$(PYTEST) tests/unit -q $(PYTEST_ARGS)
+
+programs: .venv/.ready ## our services and the lab's stand-ins as real processes, on loopback
+	@$(PYTHON) -m lab.packages postgresql-15 prometheus
+	@$(PYTEST) tests/programs -q $(PYTEST_ARGS)
 
 deploy: .venv/.ready ## deploy to SITE, asking first
 	@$(PYINFRA)

@@ -16,6 +16,7 @@ from lab.settings import (
     FILES,
     HOSTS,
     LOG,
+    NAME,
     PREFIX_LENGTH,
     RELEASE,
     Host,
@@ -97,9 +98,10 @@ def boot(host: Host) -> None:
     """Switch the host on, detached; it goes on until it is powered off."""
     report(f"booting {host.name} at {host.address}")
     netns.remove_link(interface(host))
-    supervisor = ("-m", "lab.supervisor", host.name)
+    supervisor = (sys.executable, "-m", "lab.supervisor", host.name)
+    environment = ("env", f"--chdir={CHECKOUT}", f"SAIGA_LAB_NAME={NAME}")
     spawn(
-        [*netns.enter(), "env", f"--chdir={CHECKOUT}", sys.executable, *supervisor],
+        [*netns.enter(), *environment, *supervisor],
         group=f"{host.group}/boot",
         log=LOG / f"{host.name}.log",
     )

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,3 +68,7 @@ def _apt(*args: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
         check=False,
     )
+
+
+if __name__ == "__main__":
+    ensure(*sys.argv[1:])

@@ -59,9 +59,9 @@ def supply(host: Host) -> int:
         ).returncode
         cgroups.kill(group)
         cgroups.remove(group)
+        print(f"{host.name}: systemd-nspawn ended with status {status}", flush=True)
         if status != REBOOT:
             return status
-        print(f"{host.name} reboots", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def lab(*words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def lab(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run one command of the lab's command line."""
     return subprocess.run(
         [sys.executable, "-m", "lab", *words],
         cwd=ROOT,
         input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
         capture_output=True,
         text=True,
         timeout=60,
