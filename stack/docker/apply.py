@@ -87,6 +87,7 @@ class _Worker:
             Action.CREATE_NETWORK: self.create_network,
             Action.RECREATE_NETWORK: self.recreate_network,
             Action.RELEASE: self.release,
+            Action.REMOVE: self.remove,
             Action.CREATE_VOLUME: self.create_volume,
             Action.ADOPT_VOLUME: self.adopt_volume,
             Action.PULL: self.pull,
@@ -161,6 +162,9 @@ class _Worker:
     def release(self, step: Step) -> None:
         network = step.subject.removeprefix("network ")
         self.remote.run(_quote(*commands.disconnect(step.target, network)))
+
+    def remove(self, step: Step) -> None:
+        self.remote.run(f"docker stop {step.target} >/dev/null; docker rm --force {step.target}")
 
     def create_volume(self, step: Step) -> None:
         self.remote.run(_quote(*commands.create_volume(step.subject.removeprefix("volume "))))

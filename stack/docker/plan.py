@@ -24,11 +24,14 @@ from stack.docker.spec import (
     Network,
 )
 
+LEFTOVERS = "leftovers"
+
 
 class Action(StrEnum):
     CREATE_NETWORK = "create the network"
     RECREATE_NETWORK = "recreate the network"
     RELEASE = "release an address"
+    REMOVE = "remove the container"
     CREATE_VOLUME = "create the volume"
     ADOPT_VOLUME = "adopt the volume"
     PULL = "pull the image"
@@ -62,8 +65,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do. ``subject`` is ``container NAME``, ``network NAME`` or ``volume NAME``;
-    ``target`` is the network, file or container that the action is about, where it needs one."""
+    """One thing to do. ``subject`` is ``container NAME``, ``network NAME``, ``volume NAME`` or
+    ``leftovers``; ``target`` is the network, file or container that the action is about, where it
+    needs one."""
 
     subject: str
     action: Action
@@ -115,7 +119,7 @@ def plan(desired: Desired, observed: Observed, adopt: bool = False) -> Plan:
     refusals += _strangers_in_the_way(desired, observed)
     if refusals:
         raise Refusal("\n".join(refusals))
-    steps: list[Step] = []
+    steps = list(_plan_leftovers(desired, observed))
     for network in desired.networks:
         steps += _plan_network(network, desired, observed)
     for volume in desired.volumes:
@@ -156,6 +160,17 @@ def _is_ours(name: str, desired: Desired) -> bool:
     return name in ours or name.removesuffix(ASIDE_SUFFIX) in ours
 
 
+def _is_leftover(name: str, document: Json, desired: Desired) -> bool:
+    return _owned(document["Config"]["Labels"]) and not _is_ours(name, desired)
+
+
+def _plan_leftovers(desired: Desired, observed: Observed) -> Iterator[Step]:
+    for name, document in sorted(observed.containers.items()):
+        if _is_leftover(name, document, desired):
+            cause = "made by this toolkit, but no part of the site any more"
+            yield Step(LEFTOVERS, Action.REMOVE, cause, target=name)
+
+
 def _strangers_in_the_way(desired: Desired, observed: Observed) -> Iterator[str]:
     addresses = {
         (attachment.network, attachment.address): container.name
@@ -164,7 +179,7 @@ def _strangers_in_the_way(desired: Desired, observed: Observed) -> Iterator[str]
     }
     recreated = {n.name for n in desired.networks if _network_changes(n, observed)}
     for name, document in sorted(observed.containers.items()):
-        if _is_ours(name, desired):
+        if _is_ours(name, desired) or _is_leftover(name, document, desired):
             continue
         for network, endpoint in sorted(_attachments(document).items()):
             if network in recreated and network in observed.networks:

@@ -70,7 +70,7 @@ class Lab:
         run = self.pyinfra("--dry", *options)
         assert run.status == 0, run.text
         lines = (line.partition("] ")[2] for line in run.text.splitlines() if "] " in line)
-        kinds = ("container ", "network ", "volume ", "    ")
+        kinds = ("container ", "network ", "volume ", "leftovers", "    ")
         return "\n".join(line for line in lines if line.startswith(kinds))
 
     def lives(self) -> dict[str, tuple[str, str]]:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import testinfra
+from pyinfra.api import DeployError
 from testinfra.host import Host
 
 from stack.docker.spec import Desired
 from stack.pyinfra.inventory import Target, targets
-from stack.site import ServiceSettings, Site
+from stack.site import ServiceSettings, Site, SiteError
 
 ROOT = Path(__file__).resolve().parents[2]
 HEALTH_DEADLINE = 180
@@ -23,6 +24,13 @@ HEALTH_DEADLINE = 180
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--site", default="lab", help="a group of inventory.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        next(targets(config.getoption("site"), ROOT))
+    except (SiteError, DeployError) as error:
+        pytest.exit(str(error), returncode=4)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
