@@ -60,6 +60,28 @@ class Workspace:
             )
         return sources
 
+    def add_release(self, release: str, packages: Sequence[str]) -> None:
+        """Take `packages`, and nothing else, from another Debian release on the same mirror."""
+        sources = self.debian_sources()
+        main = f" {RELEASE} main"
+        sources += [
+            source.removesuffix(main) + f" {release} main"
+            for source in sources
+            if source.endswith(main)
+        ]
+        (self.directory / "sources.list").write_text("\n".join([*sources, ""]))
+        (self.directory / "preferences").write_text(
+            f"Package: *\nPin: release n={release}\nPin-Priority: -1\n\n"
+            f"Package: {' '.join(packages)}\nPin: release n={release}\nPin-Priority: 990\n"
+        )
+        with (self.directory / "apt.conf").open("a") as configuration:
+            configuration.write(
+                f'Dir::Etc::sourcelist "{self.directory}/sources.list";\n'
+                'Dir::Etc::sourceparts "/dev/null";\n'
+                f'Dir::Etc::preferences "{self.directory}/preferences";\n'
+            )
+        self._apt_get("update", "--quiet")
+
     def download(self, packages: Sequence[str]) -> list[Path]:
         """Download `packages` and every dependency that the described system lacks."""
         self._apt_get("install", "--yes", "--download-only", *packages)

@@ -72,7 +72,7 @@ def ensure(host: Host) -> bool:
     ssh.remember(HOSTS.values())
     if not disk_is_new and is_running(host) and answers(host):
         return False
-    if not is_running(host):
+    if not (is_running(host) and netns.attach(interface(host))):
         switch_off(host)
         boot(host)
     wait_until_up(host)

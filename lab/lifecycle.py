@@ -1,11 +1,7 @@
 """The whole lab: up, down and what is there."""
 
-import contextlib
-import fcntl
-import os
-import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from contextlib import contextmanager
 
 from lab import (
     aptrepo,
@@ -14,6 +10,7 @@ from lab import (
     cgroups,
     host,
     images,
+    lock,
     mounts,
     netns,
     packages,
@@ -22,38 +19,16 @@ from lab import (
     ssh,
 )
 from lab.errors import LabError
-from lab.processes import report, run
+from lab.processes import run
 from lab.settings import CACHE, COMMAND_GROUP, CONTROLLER, HOSTS, LOCK, NAME, STATE, Host
 
 LOCK_SECONDS = 2 * 60 * 60
 
 
-@contextlib.contextmanager
-def exclusively(lock: Path = LOCK, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-    """Hold the lab's lock; say so and wait, at most `seconds`, while another command has it."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as file:
-        deadline = time.monotonic() + seconds
-        waiting = False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip()
-                if time.monotonic() > deadline:
-                    raise LabError(
-                        f"the lab is still busy after {seconds:.0f} s: end process {holder} first"
-                    ) from None
-                if not waiting:
-                    report(f"the lab is busy (process {holder}), waiting for it")
-                    waiting = True
-                time.sleep(0.2)
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        # A command that was killed can have left a part of its work running.
+@contextmanager
+def exclusively() -> Iterator[None]:
+    """Be the only command that changes this lab, and end what a killed one left running."""
+    with lock.held(LOCK, "the lab", LOCK_SECONDS):
         cgroups.kill(COMMAND_GROUP)
         with cgroups.within(COMMAND_GROUP):
             yield
@@ -87,8 +62,9 @@ def up(hosts: Sequence[Host], *, fresh: bool = False) -> None:
 def build_cache() -> None:
     """Build what the cache lacks or made from other inputs; up to half an hour when it is empty."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    base.build(CACHE)
-    aptrepo.build(CACHE)
+    with lock.held(CACHE / "hosts.lock", "the cache", LOCK_SECONDS):
+        base.build(CACHE)
+        aptrepo.build(CACHE)
     images.build_all(CACHE)
 
 

@@ -50,6 +50,11 @@ def listens(address: str, port: int) -> bool:
     return exists() and bool(run(query).strip())
 
 
+def attach(link: str) -> bool:
+    """Put an interface of the namespace on the bridge; return whether there is such a one."""
+    return succeeds([*_ip(), "link", "set", link, "master", BRIDGE])
+
+
 def remove_link(name: str) -> None:
     """Remove an interface of the namespace if it is there."""
     if exists() and succeeds([*_ip(), "link", "show", name]):
