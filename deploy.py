@@ -5,7 +5,7 @@ pyinfra inventory.py deploy.py --dry      shows the plan only
 pyinfra inventory.py deploy.py -y         deploys without asking
 """
 
-from pyinfra import host
+from pyinfra import config, host
 
 from roles.agent_exporter import agent_exporter
 from roles.base import base
@@ -29,10 +29,11 @@ stack = stack_of(host)
 
 preflight(stack)
 lock.acquire(name="Lock the host")
+config.SHELL = lock.SHELL
 
 base()
 docker(stack)
-secrets()
+secrets(stack)
 networks(stack)
 
 postgres(stack)

@@ -1,9 +1,8 @@
 """Docker Engine, configured and installed."""
 
 from pyinfra.api import deploy
-from pyinfra.operations import systemd
 
-from stack.pyinfra.operations import daemon_config, packages
+from stack.pyinfra.operations import daemon_config, packages, service
 from stack.pyinfra.site import Stack
 
 
@@ -12,4 +11,4 @@ def docker(stack: Stack) -> None:
     """The configuration comes first, so that the engine's first start has it already."""
     daemon_config(name="Configure the daemon", settings=stack.site.docker)
     packages(name="Install Docker", names=("docker.io",))
-    systemd.service(name="Run Docker", service="docker", running=True, enabled=True)
+    service(name="Run Docker", unit="docker")

@@ -14,6 +14,7 @@ def postgres(stack: Stack) -> None:
     if settings := run(stack, "postgres"):
         postgres_roles(
             name="Roles and schema",
+            stack=stack,
             container=settings.container,
             database=stack.site.postgres.database,
             passwords={

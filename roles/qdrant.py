@@ -14,6 +14,8 @@ def qdrant(stack: Stack) -> None:
     if settings := run(stack, "qdrant"):
         qdrant_collections(
             name="Collections",
+            stack=stack,
+            container=settings.container,
             url=f"http://{address(settings, 'http')}",
             names=tuple(stack.site.qdrant.collections),
             dimension=stack.site.embedder.dimension,

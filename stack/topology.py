@@ -249,10 +249,23 @@ class _Topology:
 
     @staticmethod
     def _postgres_reload(name: str, query: str) -> str:
-        """Reload; restart only when PostgreSQL itself says that a setting waits for it."""
+        """Reload; restart only when PostgreSQL itself says that a setting waits for it.
+
+        Fails with the lines that PostgreSQL does not take, which it would pass over until its next
+        start ends at them.
+        """
         psql = f"docker exec {name} {query}"
+        mistakes = (
+            "SELECT format('%s line %s: %s %s', sourcefile, sourceline, name, error)"
+            " FROM pg_file_settings WHERE error IS NOT NULL AND coalesce(name, '') NOT IN"
+            " (SELECT name FROM pg_settings WHERE pending_restart)"
+            " UNION ALL SELECT format('pg_hba.conf line %s: %s', line_number, error)"
+            " FROM pg_hba_file_rules WHERE error IS NOT NULL"
+        )
         return (
             f"{psql} 'SELECT pg_reload_conf()' >/dev/null && sleep 1 && "
+            f'mistakes=$({psql} "{mistakes}") && '
+            'if [ -n "$mistakes" ]; then echo "$mistakes"; false; fi && '
             f'if [ "$({psql} "SELECT count(*) FROM pg_settings WHERE pending_restart")" != 0 ];'
             f" then docker restart {name} >/dev/null; fi"
         )
@@ -500,7 +513,20 @@ class _Topology:
                     targets=scrape_targets(self.site),
                 ),
             ),
-            reload=f"docker kill --signal=HUP {service.container} >/dev/null",
+            reload=self._prometheus_reload(service.container),
+        )
+
+    def _prometheus_reload(self, name: str) -> str:
+        """Reload and wait until Prometheus has the file: it goes on with the old one otherwise."""
+        metrics = f"http://{address(self.site.services.prometheus, 'http')}/metrics"
+        loaded = "prometheus_config_last_reload_success_timestamp_seconds"
+        return (
+            f"now=$(date +%s) && docker kill --signal=HUP {name} >/dev/null && "
+            f"for try in $(seq 20); do sleep 0.5; loaded=$(curl -sf -m 5 {metrics} |"
+            f" awk '/^{loaded} / {{ printf \"%.0f\", $2 }}');"
+            ' if [ "${loaded:-0}" -ge "$now" ]; then break; fi; done; '
+            'if [ "${loaded:-0}" -lt "$now" ]; then'
+            ' echo "Prometheus says that it did not load its configuration"; false; fi'
         )
 
     def grafana(self) -> Container:

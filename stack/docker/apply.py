@@ -1,27 +1,32 @@
 """Carrying out a plan on one host, through the few things a :class:`Remote` can do."""
 
-import json
 import shlex
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from stack.docker import commands
+from stack.docker.audit import audit_step
 from stack.docker.observe import (
     ADOPTED_DIR,
     ASIDE_SUFFIX,
     IMAGES_DIR,
     LOADED_DIR,
+    PREVIOUS_SUFFIX,
     Observed,
     image_record,
 )
 from stack.docker.plan import Action, Plan, Step, plan
-from stack.docker.spec import ConfigFile, Container, Desired
+from stack.docker.spec import Container, Desired, Gate
 
 POLL_SECONDS = 1.0
 PROGRESS_SECONDS = 10.0
 CRASHES_TO_FAIL = 3
-AUDIT_LOG = "/var/log/saiga-stack/audit.jsonl"
+ENGINE_DEADLINE = 60
+# What shows more of the host than could be seen before: the container under its own name, the
+# defaults of an image. In the order in which they are done.
+REVEALING = (Action.RETURN, Action.PULL, Action.BUILD)
 
 
 class RemoteError(RuntimeError):
@@ -32,8 +37,15 @@ class ApplyError(RuntimeError):
     """A step could not be carried out; the message says what stands now."""
 
 
+class NotProvenError(RuntimeError):
+    """A container did not pass its gate."""
+
+
 class Remote(Protocol):
-    """The host, as far as applying a plan needs it."""
+    """The host, as far as applying a plan needs it. ``origin`` names who applies it."""
+
+    @property
+    def origin(self) -> str: ...
 
     def run(self, script: str) -> str:
         """Run a shell script; returns its standard output. Raises RemoteError."""
@@ -54,22 +66,22 @@ class Remote(Protocol):
 def apply(remote: Remote, desired: Desired, subject: str, adopt: bool = False) -> Plan:
     """Bring one subject (``container NAME``, ...) to what is desired; returns the steps taken.
 
-    Images are fetched first and the host is observed again, because the defaults of an image are
-    known only then. Raises ApplyError; raises Refusal as :func:`stack.docker.plan.plan` does.
+    The host is observed again after each step that reveals more of it. Raises ApplyError; raises
+    Refusal as :func:`stack.docker.plan.plan` does.
     """
     worker = _Worker(remote, desired)
     taken: list[Step] = []
     steps = plan(desired, worker.observed, adopt).about(subject).steps
-    fetches = [step for step in steps if step.action in (Action.PULL, Action.BUILD)]
-    if fetches:
-        for step in fetches:
+    for action in REVEALING:
+        for step in [step for step in steps if step.action is action]:
             worker.do(step)
             taken.append(step)
-        worker.observed = remote.observe()
-        steps = plan(desired, worker.observed, adopt).about(subject).steps
+            worker.observe()
+            steps = plan(desired, worker.observed, adopt).about(subject).steps
     for step in steps:
         worker.do(step)
         taken.append(step)
+    worker.settle(subject)
     return Plan(tuple(taken))
 
 
@@ -77,12 +89,22 @@ def _quote(*words: str) -> str:
     return shlex.join(words)
 
 
+def _undone_by_moving(container: Container) -> dict[str, str]:
+    """Path to what stood there before the change under way, of all that a give-back restores."""
+    paths = [*(file.path for file in container.start_files), _loaded(container)]
+    return {path: path + PREVIOUS_SUFFIX for path in paths}
+
+
+def _loaded(container: Container) -> str:
+    """Path of the host's note of which files the container loaded last."""
+    return f"{LOADED_DIR}/{container.name}"
+
+
 class _Worker:
     def __init__(self, remote: Remote, desired: Desired) -> None:
         self.remote = remote
         self.desired = desired
-        self.observed = remote.observe()
-        self.written: list[str] = []
+        self.observe()
         self.actions: dict[Action, Callable[[Step], None]] = {
             Action.CREATE_NETWORK: self.create_network,
             Action.RECREATE_NETWORK: self.recreate_network,
@@ -106,30 +128,45 @@ class _Worker:
             Action.RELOAD: self.reload,
         }
 
+    def observe(self) -> None:
+        """See the host as it is now; a Docker that just restarts is waited for."""
+        deadline = time.monotonic() + ENGINE_DEADLINE
+        self.observed = self.remote.observe()
+        while self.observed.engine is None:
+            if time.monotonic() > deadline:
+                raise ApplyError(f"Docker does not answer on the host (for {ENGINE_DEADLINE} s)")
+            time.sleep(POLL_SECONDS)
+            self.observed = self.remote.observe()
+
     def do(self, step: Step) -> None:
         for line in str(step).splitlines():
             self.remote.say(line)
         try:
+            self.remote.run(audit_step(self.remote.origin, step))
+            self._do(step)
+        except (ApplyError, RemoteError) as error:
+            failure = str(error).partition("\n")[0]
+            with suppress(RemoteError):
+                self.remote.run(audit_step(self.remote.origin, step, failure))
+            raise
+
+    def _do(self, step: Step) -> None:
+        try:
             self.actions[step.action](step)
         except RemoteError as error:
             raise ApplyError(f"{step.subject}: could not {step.action}: {error}") from None
-        self._audit(step)
+        except NotProvenError as error:
+            name = self._container(step).name
+            raise ApplyError(
+                f"{step.subject}: {error}; it stays as it is\n{self._diagnosis(name)}"
+            ) from None
 
-    def _audit(self, step: Step) -> None:
-        record = {
-            "subject": step.subject,
-            "action": str(step.action),
-            "target": step.target,
-            "cause": step.cause,
-            "changes": [str(change) for change in step.changes],
-        }
-        line = json.dumps(record, ensure_ascii=False)[1:]
-        folder = AUDIT_LOG.rpartition("/")[0]
-        self.remote.run(
-            f'mkdir -p -m 0750 {folder} && printf \'{{"at": "%s", "from": "%s", %s\\n\''
-            f' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "${{SSH_CLIENT%% *}}" {shlex.quote(line)}'
-            f" >> {AUDIT_LOG}"
-        )
+    def settle(self, subject: str) -> None:
+        """Forget what would undo the change: the subject is as it has to be."""
+        for container in self.desired.containers:
+            if subject == f"container {container.name}" and container.start_files:
+                previous = _quote(*_undone_by_moving(container).values())
+                self.remote.run(f"rm -f {previous}")
 
     def _container(self, step: Step) -> Container:
         return self.desired.container(step.subject.removeprefix("container "))
@@ -155,8 +192,9 @@ class _Worker:
         lines += [f"docker network rm {name}", self._network(step)]
         for container in self.desired.containers:
             for attachment in container.attachments:
-                if attachment.network == name and container.name in attached:
-                    lines.append(_quote(*commands.connect(container.name, attachment)))
+                for ours in (container.name, container.name + ASIDE_SUFFIX):
+                    if attachment.network == name and ours in attached:
+                        lines.append(_quote(*commands.connect(ours, attachment)))
         self.remote.run("set -e\n" + "\n".join(lines))
 
     def release(self, step: Step) -> None:
@@ -176,45 +214,53 @@ class _Worker:
     # Images
 
     def pull(self, step: Step) -> None:
-        reference = shlex.quote(step.target)
-        record = image_record(step.target)
-        self.remote.run(
-            f"docker pull --quiet {reference} >/dev/null && mkdir -p {IMAGES_DIR} &&"
-            f" docker image inspect --format '{{{{.Id}}}}' {reference} > {record}"
-        )
+        pull = f"docker pull --quiet {shlex.quote(step.target)} >/dev/null"
+        self.remote.run(f"{pull} && {self._record_image(step.target)}")
+
+    @staticmethod
+    def _record_image(reference: str) -> str:
+        inspect = f"docker image inspect --format '{{{{.Id}}}}' {shlex.quote(reference)}"
+        return f"mkdir -p {IMAGES_DIR} && {inspect} > {image_record(reference)}"
 
     def build(self, step: Step) -> None:
         container = self._container(step)
         archive = f"/var/lib/saiga-stack/build-{container.name}.tar"
-        self.remote.run("mkdir -p /var/lib/saiga-stack")
+        self.remote.run("mkdir -p /var/lib/saiga-stack && rm -f /var/lib/saiga-stack/build-*.tar")
         self.remote.put(self.remote.context(container), archive)
         build = _quote(*commands.build(container, archive))
-        self.remote.run(f"{build} && rm -f {archive}")
+        self.remote.run(f"{build} && rm -f {archive} && {self._record_image(step.target)}")
 
     # Files
 
     def write(self, step: Step) -> None:
         container = self._container(step)
         file = next(file for file in container.files if file.path == step.target)
-        self._write(container, file)
-
-    def _write(self, container: Container, file: ConfigFile) -> None:
         path, temporary = shlex.quote(file.path), shlex.quote(f"{file.path}.new")
-        folder, loaded = shlex.quote(file.path.rpartition("/")[0]), f"{LOADED_DIR}/{container.name}"
-        self.remote.run(f"mkdir -p {folder} && rm -f {loaded}")
+        self.remote.run(f"mkdir -p {shlex.quote(file.path.rpartition('/')[0])}")
         self.remote.put(file.content.encode(), f"{file.path}.new")
+        keep = ""
+        if not file.live and (not step.changes or "content" in {c.field for c in step.changes}):
+            # The copy of an interrupted change is the older one: that of the last proven content.
+            keep = (
+                f" && {{ [ ! -f {path} ] || [ -e {path}{PREVIOUS_SUFFIX} ] ||"
+                f" cp -a {path} {path}{PREVIOUS_SUFFIX}; }} && {self._move_aside(container)}"
+            )
         self.remote.run(
-            f"chown {file.owner} {temporary} && chmod {file.mode} {temporary} &&"
-            f" {{ [ ! -f {path} ] || cp -a {path} {path}.previous; }} && mv {temporary} {path}"
+            f"chown {file.owner} {temporary} && chmod {file.mode} {temporary}{keep}"
+            f" && mv {temporary} {path}"
         )
-        self.written.append(file.path)
 
-    def _restore_files(self) -> None:
-        for path in map(shlex.quote, self.written):
-            self.remote.run(f"[ ! -f {path}.previous ] || mv {path}.previous {path}")
+    @staticmethod
+    def _move_aside(container: Container) -> str:
+        loaded = _loaded(container)
+        return f"{{ [ ! -f {loaded} ] || mv {loaded} {loaded}{PREVIOUS_SUFFIX}; }}"
 
-    def _forget_previous_files(self) -> str:
-        return " ".join(shlex.quote(f"{path}.previous") for path in self.written)
+    def _restore_files(self, container: Container) -> None:
+        moves = (
+            f"{{ [ ! -e {shlex.quote(previous)} ] || {_quote('mv', previous, path)}; }}"
+            for path, previous in _undone_by_moving(container).items()
+        )
+        self.remote.run(" && ".join(moves))
 
     # Containers
 
@@ -231,44 +277,83 @@ class _Worker:
             self.remote.run(f"docker rm --force {name} >/dev/null")
         else:
             self.remote.run(f"docker rename {name} {aside}")
-        try:
-            create = "\n".join(_quote(*argv) for argv in commands.create_container(container))
-            self.remote.run(f"set -e\n{create}\ndocker stop {aside} >/dev/null")
-            self._start_and_prove(container)
-        except (RemoteError, ApplyError) as error:
-            raise self._returned(container, error) from None
-        self.remote.run(f"docker rm --force {aside} >/dev/null")
+        create = [_quote(*argv) for argv in commands.create_container(container)]
+        self._swap(container, *create)
 
     def finish(self, step: Step) -> None:
-        container = self._container(step)
+        self._swap(self._container(step))
+
+    def _swap(self, container: Container, *create: str) -> None:
+        """Stop the container set aside and start the one that has its name, or give it back."""
         aside = container.name + ASIDE_SUFFIX
         try:
-            self.remote.run(f"docker stop {aside} >/dev/null")
+            self.remote.run("\n".join(("set -e", *create, f"docker stop {aside} >/dev/null")))
             self._start_and_prove(container)
-        except (RemoteError, ApplyError) as error:
-            raise self._returned(container, error) from None
-        self.remote.run(f"docker rm --force {aside} >/dev/null")
+        except (RemoteError, NotProvenError) as error:
+            raise self._given_back(container, error) from None
+        try:
+            self.remote.run(f"docker rm --force {aside} >/dev/null")
+        except RemoteError as error:
+            raise ApplyError(
+                f"container {container.name}: the new one serves, but the old one could not be"
+                f" removed and stays as {aside} ({error})"
+            ) from None
 
-    def _returned(self, container: Container, error: Exception) -> ApplyError:
-        """Put the container set aside back in place; the error that says so."""
+    def _given_back(self, container: Container, error: Exception) -> ApplyError:
+        """Put the container set aside back in place; the error that says what stands now."""
         name, aside = container.name, container.name + ASIDE_SUFFIX
-        diagnosis = self._diagnosis(name)
-        self._restore_files()
-        self.remote.run(
-            f"docker rm --force {name} >/dev/null 2>&1; docker rename {aside} {name} &&"
-            f" docker start {name} >/dev/null"
-        )
-        return ApplyError(
-            f"container {name}: the new one was taken back ({error}); the old one,"
-            f" {self._short_id(name)}, runs again\n{diagnosis}"
-        )
+        diagnosis = ""
+        try:
+            self.observe()
+            new, diagnosis = self._short_id(name), self._diagnosis(name)
+            self._restore_files(container)
+            self.remote.run(
+                f"docker rm --force {name} >/dev/null 2>&1\n"
+                f"docker rename {aside} {name} && docker start {name} >/dev/null"
+            )
+            health = self._settled_health(name, container.gate.deadline if container.gate else 0)
+            return ApplyError(
+                f"container {name}: the new one, {new}, was taken back: {error}\n"
+                f"the old one, {self._short_id(name)}, is back: {health}\n{diagnosis}"
+            )
+        except (RemoteError, ApplyError) as second:
+            return ApplyError(
+                f"container {name}: the new one failed: {error}\n"
+                f"the old one could not be given back: {second}\n"
+                f"the next deploy tries again; what stands now: {self._standing(name)}\n{diagnosis}"
+            )
 
     def _short_id(self, name: str) -> str:
-        return self.remote.run(f"docker inspect --format '{{{{.Id}}}}' {name}").strip()[:12]
+        """The first 12 digits of a container's id, or that there is none."""
+        inspect = f"docker container inspect --format '{{{{.Id}}}}' {name} 2>/dev/null"
+        return self.remote.run(f"{inspect} || echo 'never made'").strip()[:12]
+
+    def _standing(self, name: str) -> str:
+        listing = f"docker ps --all --filter 'name=^{name}($|\\.saiga-stack-old$)'"
+        try:
+            rows = self.remote.run(f"{listing} --format '{{{{.Names}}}} ({{{{.Status}}}})'")
+        except RemoteError:
+            return "unknown, as Docker does not answer"
+        return ", ".join(rows.splitlines()) or "nothing"
+
+    def _settled_health(self, name: str, deadline: int) -> str:
+        """What a container's own health check says once it has said something, as text."""
+        state = "{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}"
+        script = f"docker inspect --format '{state}' {name}"
+        started = time.monotonic()
+        while True:
+            status, _, health = self.remote.run(script).strip().partition(" ")
+            if status != "running" or health != "starting":
+                return ", ".join(filter(None, (status, health)))
+            if time.monotonic() - started > deadline:
+                return f"{status}, but its health check says nothing after {deadline} s"
+            time.sleep(POLL_SECONDS)
 
     def return_aside(self, step: Step) -> None:
         name = self._container(step).name
-        self.remote.run(f"docker rename {name}{ASIDE_SUFFIX} {name}")
+        # It serves again while the steps after this one are under way, where it still can.
+        start = f"{{ docker start {name} >/dev/null 2>&1 || true; }}"
+        self.remote.run(f"docker rename {name}{ASIDE_SUFFIX} {name} && {start}")
 
     def update(self, step: Step) -> None:
         fields = {change.field for change in step.changes}
@@ -300,66 +385,84 @@ class _Worker:
 
     def reload(self, step: Step) -> None:
         container = self._container(step)
+        name = container.name
         assert container.reload is not None
-        self.remote.run(container.reload)
-        self._prove(container)
+        try:
+            self.remote.run(container.reload)
+            self._prove(container)
+        except (RemoteError, NotProvenError) as error:
+            diagnosis = self._diagnosis(name)
+            self._restore_files(container)
+            again = f"({container.reload}) >/dev/null 2>&1 || docker restart {name} >/dev/null"
+            self.remote.run(again)
+            deadline = container.gate.deadline if container.gate else 0
+            raise ApplyError(
+                f"container {name}: it did not take its new files: {error}\n"
+                f"the files before are back: {self._settled_health(name, deadline)}\n{diagnosis}"
+            ) from None
 
     def _start_and_prove(self, container: Container) -> None:
         self.remote.run(f"docker start {container.name} >/dev/null")
         self._prove(container)
 
     def _prove(self, container: Container) -> None:
-        """Wait until the gate passes; fail early when the container keeps ending."""
+        """Wait until the gate passes and note which files the container has loaded."""
         if container.gate:
-            self._wait_for_gate(container)
-        record = f"{LOADED_DIR}/{container.name}"
-        previous = self._forget_previous_files()
-        self.remote.run(
-            f"mkdir -p {LOADED_DIR} && echo \"$(docker inspect --format '{{{{.Id}}}}'"
-            f' {container.name}) {container.files_hash}" > {record}'
-            + (f" && rm -f {previous}" if previous else "")
-        )
+            self._wait_for_gate(container, container.gate)
+        identity = f"$(docker inspect --format '{{{{.Id}}}}' {container.name})"
+        note = f'echo "{identity} {container.files_hash}" > {_loaded(container)}'
+        self.remote.run(f"mkdir -p {LOADED_DIR} && {note}")
 
-    def _wait_for_gate(self, container: Container) -> None:
-        gate = container.gate
-        assert gate is not None
-        started = time.monotonic()
-        said = started
+    def _wait_for_gate(self, container: Container, gate: Gate) -> None:
+        """Raises NotProvenError at the deadline or, before it, when the container keeps ending.
+
+        While Docker itself does not answer, nothing is held against the container.
+        """
+        name = container.name
+        started = said = time.monotonic()
         state_format = "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}"
         script = (
-            f"docker inspect --format '{state_format}' {container.name};"
+            f"docker inspect --format '{state_format}' {name} 2>/dev/null || echo unknown 0 0;"
             f" if {{ {gate.command}; }} >/dev/null 2>&1; then echo passed; else echo failed; fi"
         )
+        restarts_before: int | None = None
         while True:
             state, verdict = self.remote.run(script).splitlines()[-2:]
-            status, exit_code, restarts = state.split()
+            status, exit_code, count = state.split()
             waited = time.monotonic() - started
             if verdict == "passed" and status == "running":
                 return
-            if status in ("exited", "dead") or int(restarts) >= CRASHES_TO_FAIL:
-                raise ApplyError(
-                    f"container {container.name} is {status}, exit code {exit_code}, after"
-                    f" {restarts} restarts; it has to be one that {gate.title}"
+            if restarts_before is None and status != "unknown":
+                restarts_before = int(count)
+            restarts = int(count) - (restarts_before or 0)
+            if status in ("exited", "dead") or restarts >= CRASHES_TO_FAIL:
+                raise NotProvenError(
+                    f"it is {status}, exit code {exit_code}, after {restarts} restarts, and has to"
+                    f" be one that {gate.title}"
                 )
             if waited > gate.deadline:
-                raise ApplyError(
-                    f"container {container.name} is not yet one that {gate.title}"
-                    f" after {waited:.0f} s (deadline {gate.deadline} s)"
+                raise NotProvenError(
+                    f"it is {status}, but after {waited:.0f} s not yet one that {gate.title}"
+                    f" (deadline {gate.deadline} s)"
                 )
             if time.monotonic() - said >= PROGRESS_SECONDS:
                 said = time.monotonic()
                 self.remote.say(
-                    f"    waiting until {container.name} {gate.title}:"
-                    f" {waited:.0f} s of {gate.deadline} s"
+                    f"    waiting until {name} {gate.title}: {waited:.0f} s of {gate.deadline} s"
                 )
             time.sleep(POLL_SECONDS)
 
     def _diagnosis(self, name: str) -> str:
         """Last log lines, health log and state of a container that failed."""
-        health = "{{if .State.Health}}{{range .State.Health.Log}}{{.Output}}{{end}}{{end}}"
-        return self.remote.run(
-            f"echo '--- state'; docker inspect --format '{{{{json .State.Status}}}}"
-            f" exit {{{{.State.ExitCode}}}} {{{{.State.Error}}}}' {name} 2>&1 || true;"
-            f" echo '--- health log'; docker inspect --format '{health}' {name} 2>&1 | tail -5;"
-            f" echo '--- last log lines'; docker logs --tail 30 {name} 2>&1 || true"
-        ).strip()
+        state = "{{.State.Status}}, exit code {{.State.ExitCode}} {{.State.Error}}"
+        health = "{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}"
+        inspect = f"docker container inspect {name} --format"
+        try:
+            return self.remote.run(
+                f"{inspect} . >/dev/null 2>&1 || exit 0\n"
+                f"echo '--- its state'; {inspect} '{state}' 2>&1\n"
+                f"echo '--- its health log'; {inspect} '{health}' 2>&1 | grep . | tail -5\n"
+                f"echo '--- its last log lines'; docker logs --tail 30 {name} 2>&1 || true"
+            ).strip()
+        except RemoteError as error:
+            return f"--- its logs could not be read: {error}"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from stack.docker.spec import (
     CONTEXT_LABEL,
+    DEFAULT_SHM_SIZE,
     OWNER_LABEL,
     OWNER_VALUE,
     Attachment,
@@ -97,8 +98,9 @@ def _options(container: Container) -> Iterator[str]:
         yield f"--cpus={container.cpus:g}"
     if container.pids:
         yield f"--pids-limit={container.pids}"
-    if container.shm_size:
-        yield f"--shm-size={container.shm_size}"
+    # Given even where they are Docker's defaults: a daemon's own settings may move those.
+    yield f"--shm-size={container.shm_size or DEFAULT_SHM_SIZE}"
+    yield "--ipc=private"
     for name, limit in container.ulimits.items():
         yield f"--ulimit={name}={limit}"
     yield from (f"--cap-add={name}" for name in container.cap_add)
@@ -113,12 +115,12 @@ def _options(container: Container) -> Iterator[str]:
     yield f"--log-driver={container.log.driver}"
     for name, value in sorted(container.log.options.items()):
         yield f"--log-opt={name}={value}"
-    if container.stop_timeout:
+    if container.stop_timeout is not None:
         yield f"--stop-timeout={container.stop_timeout}"
     if container.hostname:
         yield f"--hostname={container.hostname}"
     yield from (f"--add-host={entry}" for entry in container.extra_hosts)
-    if container.user is not None:
+    if container.user:
         yield f"--user={container.user}"
     if container.entrypoint:
         yield f"--entrypoint={container.entrypoint[0]}"
@@ -135,12 +137,12 @@ def create_container(container: Container) -> list[Argv]:
 def update(container: Container, fields: set[str]) -> Argv:
     """Change limits and restart policy of the live container; ``fields`` are plan field names."""
     options = []
-    if "memory" in fields:
+    if fields & {"memory", "memory and swap"}:
         options += [f"--memory={container.memory}", f"--memory-swap={container.memory}"]
     if "cpus" in fields:
         options.append(f"--cpus={container.cpus:g}")
     if "pids" in fields:
-        options.append(f"--pids-limit={container.pids}")
+        options.append(f"--pids-limit={container.pids or -1}")
     if "restart" in fields:
         options.append(f"--restart={container.restart}")
     return ["docker", "update", *options, container.name]

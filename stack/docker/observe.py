@@ -6,8 +6,9 @@ The input is the output of :func:`observation_script`, which costs one remote co
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from stack.docker.spec import Desired
@@ -16,10 +17,27 @@ LOADED_DIR = "/var/lib/saiga-stack/loaded"
 IMAGES_DIR = "/var/lib/saiga-stack/images"
 ADOPTED_DIR = "/var/lib/saiga-stack/adopted"
 ASIDE_SUFFIX = ".saiga-stack-old"
+# The content that a file of a container had before a change that is not yet proven.
+PREVIOUS_SUFFIX = ".previous"
 
 Json = dict[str, Any]
 
 _SECTION = "=== saiga-stack "
+# Asking would make systemd's docker.socket start a Docker that somebody stopped.
+_STOPPED = (
+    "stopped=; if [ -d /run/systemd/system ] && command -v docker >/dev/null &&"
+    " ! systemctl is-active --quiet docker; then stopped=stopped; docker() { return 1; }; fi"
+)
+# Folders that a container has mounted and that are no longer the ones of that name on the host.
+_STALE_FOLDERS = (
+    "docker container inspect --format"
+    """ '{{$c := .}}{{range .Mounts}}{{if eq .Type "bind"}}{{$c.Name}} {{$c.State.Pid}}"""
+    """ {{.Source}} {{.Destination}}{{"\\n"}}{{end}}{{end}}' $ids 2>/dev/null |"""
+    " while read -r name pid source target; do mounted=/proc/$pid/root$target;"
+    ' if [ -d "$mounted" ] && ! [ "$mounted" -ef "$source" ]; then'
+    """ printf '%s %s\\n' "${name#/}" "$source"; fi; done"""
+)
+_ENGINE = "{{.ServerVersion}} {{.DefaultRuntime}} {{.SwapLimit}} {{json .SecurityOptions}}"
 
 
 @dataclass(frozen=True)
@@ -33,17 +51,31 @@ class ObservedFile:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """A Docker daemon, with those of its defaults that it writes into each container it creates."""
+
+    version: str
+    runtime: str = "runc"
+    cgroup_namespace: str = "private"
+    limits_swap: bool = True
+
+
+@dataclass(frozen=True)
 class Observed:
-    """What one host runs. ``None`` for ``engine`` means that Docker does not answer.
+    """What one host runs. ``None`` for ``engine`` means that Docker does not answer; ``stopped``
+    that it is installed and does not run, so that nothing is known of what it has.
 
     ``containers``, ``networks`` and ``volumes`` map a name to its inspect document, ``images`` a
     reference to its inspect document. ``loaded`` maps a container that reloads to the pair
     (container id, hash of the files it loaded last), ``pulled`` an image reference to the image id
-    that its last pull gave. ``adopted`` names the volumes taken over by hand: a volume's labels
-    cannot be changed.
+    that its last pull or build gave. ``adopted`` names the volumes taken over by hand: a volume's
+    labels cannot be changed. ``unproven`` names the files whose change was interrupted before the
+    container that reads them was seen to work. ``stale_folders`` maps a running container to the
+    folders on the host that it still has mounted although they were deleted or replaced.
     """
 
-    engine: str | None = None
+    engine: Engine | None = None
+    stopped: bool = False
     containers: Mapping[str, Json] = field(default_factory=dict)
     networks: Mapping[str, Json] = field(default_factory=dict)
     volumes: Mapping[str, Json] = field(default_factory=dict)
@@ -52,39 +84,56 @@ class Observed:
     loaded: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     pulled: Mapping[str, str] = field(default_factory=dict)
     adopted: frozenset[str] = frozenset()
+    unproven: frozenset[str] = frozenset()
+    stale_folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def image_record(reference: str) -> str:
-    """Path of the host's note of which image a pull of ``reference`` gave."""
+    """Path of the host's note of which image a pull or build of ``reference`` gave."""
     return f"{IMAGES_DIR}/{re.sub(r'[^A-Za-z0-9._-]', '_', reference)}"
+
+
+def _image_lines(references: list[str]) -> Iterator[str]:
+    """One ``docker image inspect`` for all images; one for each only when some are missing."""
+
+    def block(*these: str) -> str:
+        names = shlex.join(json.dumps(reference) for reference in these)
+        notes = (shlex.quote(image_record(reference)) for reference in these)
+        pulled = " ".join(f"cat {note} 2>/dev/null || echo -;" for note in notes)
+        return f"printf '%s\\n' {names} \"$found\"; {pulled} echo ---"
+
+    if references:
+        found = f"found=$(docker image inspect {shlex.join(references)} 2>/dev/null)"
+        yield f"if {found}; then {block(*references)}; else"
+        for reference in references:
+            found = f"found=$(docker image inspect {shlex.quote(reference)} 2>/dev/null)"
+            yield f"{found}; {block(reference)}"
+        yield "fi"
 
 
 def observation_script(desired: Desired) -> str:
     """A POSIX shell script that prints everything :func:`parse` needs, in marked sections."""
     references = sorted({container.image for container in desired.containers})
     paths = sorted({file.path for container in desired.containers for file in container.files})
-    image_lines = [
-        f"printf '%s\\n' {shlex.quote(json.dumps(reference))}; "
-        f"docker image inspect {shlex.quote(reference)} 2>/dev/null || true; "
-        f"cat {shlex.quote(image_record(reference))} 2>/dev/null || echo -; echo ---"
-        for reference in references
-    ]
+    volumes = shlex.join(volume.name for volume in desired.volumes)
     quoted_paths = " ".join(shlex.quote(path) for path in paths)
     return "\n".join(
         [
             f"s() {{ printf '%s%s\\n' {shlex.quote(_SECTION)} \"$1\"; }}",
+            _STOPPED,
+            's stopped; echo "$stopped"',
             "s engine",
-            "docker version --format '{{.Server.Version}}' 2>/dev/null || echo -",
+            f"docker info --format {shlex.quote(_ENGINE)} 2>/dev/null || echo -",
             "s containers",
-            "docker ps -aq --no-trunc 2>/dev/null | xargs -r docker container inspect 2>/dev/null"
-            " || true",
+            "ids=$(docker ps -aq --no-trunc 2>/dev/null)",
+            "docker container inspect $ids 2>/dev/null || true",
             "s networks",
-            "docker network ls -q --no-trunc 2>/dev/null | xargs -r docker network inspect"
-            " 2>/dev/null || true",
+            "docker network inspect $(docker network ls -q --no-trunc 2>/dev/null) 2>/dev/null"
+            " || true",
             "s volumes",
-            "docker volume ls -q 2>/dev/null | xargs -r docker volume inspect 2>/dev/null || true",
+            f"docker volume inspect {volumes} 2>/dev/null || true",
             "s images",
-            *image_lines,
+            *_image_lines(references),
             "s files",
             *(
                 [
@@ -100,6 +149,20 @@ def observation_script(desired: Desired) -> str:
             ' printf \'%s %s\\n\' "${f##*/}" "$(cat "$f")"; fi; done',
             "s adopted",
             f"ls {ADOPTED_DIR} 2>/dev/null || true",
+            "s unproven",
+            *(
+                [
+                    f'for f in {quoted_paths}; do if [ -e "$f{PREVIOUS_SUFFIX}" ]; then'
+                    " printf '%s\\n' \"$f\"; fi; done"
+                ]
+                if paths
+                else []
+            ),
+            "s stale",
+            _STALE_FOLDERS,
+            # A Docker that goes away in between shows half of the host: it did not answer.
+            "s engine",
+            "docker version --format '{{.Server.Version}}' 2>/dev/null || echo -",
             "s end",
         ]
     )
@@ -114,6 +177,17 @@ def _sections(output: str) -> dict[str, str]:
         else:
             current.append(line)
     return {name: "\n".join(lines) for name, lines in sections.items()}
+
+
+def _engine(text: str) -> Engine | None:
+    """The daemon that answered each time it was asked."""
+    answers = text.splitlines()
+    if not answers or "-" in answers or len(answers[0].split()) < 4:
+        return None
+    version, runtime, limits_swap, security = answers[0].split(maxsplit=3)
+    # Engines name the namespace among their security options where it is the default.
+    private = "name=cgroupns" in (json.loads(security) or ())
+    return Engine(version, runtime, "private" if private else "host", limits_swap == "true")
 
 
 def _by_name(documents: Iterable[Json]) -> dict[str, Json]:
@@ -133,6 +207,10 @@ def _documents(text: str) -> list[Json]:
     return documents
 
 
+def _is_reference(line: str) -> bool:
+    return line.startswith('"')
+
+
 def _images(text: str) -> tuple[dict[str, Json], dict[str, str]]:
     images: dict[str, Json] = {}
     pulled: dict[str, str] = {}
@@ -140,11 +218,12 @@ def _images(text: str) -> tuple[dict[str, Json], dict[str, str]]:
         lines = entry.strip().splitlines()
         if not lines:
             continue
-        reference = json.loads(lines[0])
-        if documents := _documents("\n".join(lines[1:-1])):
-            images[reference] = documents[0]
-        if lines[-1] != "-":
-            pulled[reference] = lines[-1]
+        references = [json.loads(line) for line in takewhile(_is_reference, lines)]
+        number = len(references)
+        documents = _documents("\n".join(lines[number:-number]))
+        images |= zip(references, documents, strict=False)
+        notes = zip(references, lines[-number:], strict=True)
+        pulled |= {reference: note for reference, note in notes if note != "-"}
     return images, pulled
 
 
@@ -161,6 +240,14 @@ def _loaded(text: str) -> dict[str, tuple[str, str]]:
     return {record[0]: (record[1], record[2]) for record in records if len(record) == 3}
 
 
+def _stale_folders(text: str) -> dict[str, tuple[str, ...]]:
+    folders: dict[str, tuple[str, ...]] = {}
+    for line in sorted(text.splitlines()):
+        name, _, folder = line.partition(" ")
+        folders[name] = (*folders.get(name, ()), folder)
+    return folders
+
+
 def parse(output: str) -> Observed:
     """Parse the output of :func:`observation_script`.
 
@@ -170,9 +257,9 @@ def parse(output: str) -> Observed:
     if "end" not in sections:
         raise ValueError("the observation of the host is incomplete: its last section is missing")
     images, pulled = _images(sections["images"])
-    engine = sections["engine"].strip()
     return Observed(
-        engine=None if engine in ("", "-") else engine,
+        engine=_engine(sections["engine"]),
+        stopped=bool(sections.get("stopped", "").strip()),
         containers=_by_name(_documents(sections["containers"])),
         networks=_by_name(_documents(sections["networks"])),
         volumes=_by_name(_documents(sections["volumes"])),
@@ -181,4 +268,6 @@ def parse(output: str) -> Observed:
         loaded=_loaded(sections["loaded"]),
         pulled=pulled,
         adopted=frozenset(sections["adopted"].split()),
+        unproven=frozenset(sections.get("unproven", "").splitlines()),
+        stale_folders=_stale_folders(sections.get("stale", "")),
     )

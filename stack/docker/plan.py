@@ -1,19 +1,20 @@
 """The pure planner: desired and observed state in, ordered steps with their causes out."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from stack.docker.fields import (
-    IN_PLACE,
     Json,
     desired_fields,
     differences,
     observed_fields,
     printable,
+    without_image,
 )
-from stack.docker.observe import ASIDE_SUFFIX, Observed
+from stack.docker.observe import ASIDE_SUFFIX, Engine, Observed
 from stack.docker.spec import (
     CONTEXT_LABEL,
     OWNER_LABEL,
@@ -58,8 +59,13 @@ class Change:
     before: str
     after: str
 
+    @property
+    def shown(self) -> tuple[str, str]:
+        """Before and after as they may be shown: what may be a secret is hidden."""
+        return printable(self.field, self.before), printable(self.field, self.after)
+
     def __str__(self) -> str:
-        before, after = (printable(self.field, value) for value in (self.before, self.after))
+        before, after = self.shown
         return f"{self.field}: {before} -> {after}"
 
 
@@ -206,6 +212,16 @@ def _network_fields(network: Network) -> dict[str, str]:
     }
 
 
+# Settings that no network of ours has.
+_NEVER_IN_NETWORK = {
+    "Attachable": "attachable",
+    "ConfigOnly": "configuration only",
+    "EnableIPv6": "ipv6",
+    "Ingress": "ingress",
+    "Internal": "internal",
+}
+
+
 def _observed_network_fields(document: Json) -> dict[str, str]:
     pools = document["IPAM"]["Config"] or [{}]
     options = {f"option.{name}": value for name, value in (document["Options"] or {}).items()}
@@ -214,12 +230,22 @@ def _observed_network_fields(document: Json) -> dict[str, str]:
         "subnet": " ".join(pool.get("Subnet", "-") for pool in pools),
         "gateway": " ".join(pool.get("Gateway", "-") for pool in pools),
         "dynamic range": " ".join(pool.get("IPRange", "-") for pool in pools),
+        **{
+            f"reserved address.{name}": address
+            for pool in pools
+            for name, address in (pool.get("AuxiliaryAddresses") or {}).items()
+        },
         **options,
     }
+    if document["IPAM"].get("Driver") != "default":
+        fields["address manager"] = document["IPAM"].get("Driver", "-")
     if _owned(document["Labels"]):
         fields["owner label"] = "yes"
-    if document["Internal"]:
-        fields["internal"] = "yes"
+    for key, name in _NEVER_IN_NETWORK.items():
+        if document.get(key):
+            fields[name] = "yes"
+    if document.get("EnableIPv4") is False:
+        fields["ipv4"] = "no"
     return fields
 
 
@@ -265,24 +291,21 @@ def _plan_volume(name: str, observed: Observed) -> Iterator[Step]:
 
 def _plan_image(container: Container, subject: str, observed: Observed) -> Iterator[Step]:
     image = observed.images.get(container.image)
-    if container.build:
-        labels = (image or {}).get("Config", {}).get("Labels") or {}
-        if image is None:
-            yield Step(subject, Action.BUILD, "not found", target=container.image)
-        elif labels.get(CONTEXT_LABEL) != container.build.context:
-            change = Change("context", labels.get(CONTEXT_LABEL, "-"), container.build.context)
-            yield Step(
-                subject, Action.BUILD, "not built from our source", (change,), container.image
-            )
-        return
     recorded = observed.pulled.get(container.image)
+    labels = ((image or {}).get("Config") or {}).get("Labels") or {}
+    changes: tuple[Change, ...] = ()
     if image is None:
-        yield Step(subject, Action.PULL, "not found", target=container.image)
+        cause = "not found"
+    elif container.build and labels.get(CONTEXT_LABEL) != container.build.context:
+        cause = "not built from our source"
+        changes = (Change("context", labels.get(CONTEXT_LABEL, "-"), container.build.context),)
     elif recorded and recorded != image["Id"]:
-        change = Change("image id", image["Id"], recorded)
-        yield Step(
-            subject, Action.PULL, "another image stands behind it", (change,), container.image
-        )
+        cause = "another image stands behind it"
+        changes = (Change("image id", image["Id"], recorded),)
+    else:
+        return
+    action = Action.BUILD if container.build else Action.PULL
+    yield Step(subject, action, cause, changes, container.image)
 
 
 def _plan_files(container: Container, subject: str, observed: Observed) -> Iterator[Step]:
@@ -307,20 +330,24 @@ def _rewrites(container: Container, steps: list[Step]) -> bool:
     )
 
 
-def _aliases(endpoint: Json, document: Json) -> str:
-    own = {document["Name"].lstrip("/"), document["Id"][:12]}
-    return " ".join(sorted(set(endpoint.get("Aliases") or ()) - own))
-
-
-def _attachment_text(attachment: Attachment) -> str:
-    return " as ".join(filter(None, (attachment.address, " ".join(sorted(attachment.aliases)))))
-
-
-def _endpoint_text(endpoint: Json, document: Json, observed: Observed, network: str) -> str:
-    text = " as ".join(filter(None, (_address(endpoint), _aliases(endpoint, document))))
+def _endpoint_text(
+    endpoint: Json, document: Json, container: Container, observed: Observed, network: str
+) -> str:
+    # Engines add the names that a container answers to in any case.
+    own = {container.name, document["Name"].lstrip("/"), document["Id"][:12], container.hostname}
+    aliases = " ".join(sorted(set(endpoint.get("Aliases") or ()) - own))
+    text = " as ".join(filter(None, (_address(endpoint), aliases)))
+    for key, name in (("Links", "links"), ("DriverOpts", "options"), ("GwPriority", "priority")):
+        if endpoint.get(key):
+            text += f" with {name} {json.dumps(endpoint[key], sort_keys=True)}"
     live = observed.networks.get(network, {}).get("Id")
     stale = live and endpoint.get("NetworkID") not in ("", None, live)
     return f"{text} in a network that is gone" if stale or not live else text
+
+
+def _attachment_text(attachment: Attachment, container: Container) -> str:
+    aliases = " ".join(sorted(set(attachment.aliases) - {container.name, container.hostname}))
+    return " as ".join(filter(None, (attachment.address, aliases)))
 
 
 def _plan_attachments(
@@ -329,7 +356,7 @@ def _plan_attachments(
     wanted = {attachment.network: attachment for attachment in container.attachments}
     actual = _attachments(document)
     for network in sorted(actual.keys() - wanted.keys()):
-        before = _endpoint_text(actual[network], document, observed, network)
+        before = _endpoint_text(actual[network], document, container, observed, network)
         yield Step(
             subject,
             Action.DISCONNECT,
@@ -338,10 +365,10 @@ def _plan_attachments(
             network,
         )
     for network, attachment in wanted.items():
-        after = _attachment_text(attachment)
+        after = _attachment_text(attachment, container)
         before = "-"
         if network in actual:
-            before = _endpoint_text(actual[network], document, observed, network)
+            before = _endpoint_text(actual[network], document, container, observed, network)
         if before != after:
             cause = "not attached" if before == "-" else "differs"
             yield Step(subject, Action.CONNECT, cause, (Change("network", before, after),), network)
@@ -357,8 +384,16 @@ def _plan_running(subject: str, document: Json) -> Iterator[Step]:
         yield Step(subject, Action.START, f"{state['Status']}, exit code {state['ExitCode']}")
 
 
-def _in_place(change: Change) -> bool:
-    return change.field in IN_PLACE and change.after != "-"
+def _in_place(change: Change, container: Container) -> bool:
+    """Whether ``docker update`` can do it. It takes no limit away but that of processes."""
+    match change.field:
+        case "memory" | "cpus" | "restart":
+            return change.after != "-"
+        case "memory and swap":
+            return container.memory is not None
+        case "pids":
+            return True
+    return False
 
 
 def _read_edited_files(container: Container, document: Json, observed: Observed) -> bool:
@@ -378,14 +413,16 @@ def _plan_reload(
     if container.reload is None:
         if rewritten and _read_edited_files(container, document, observed):
             yield Step(subject, Action.RESTART, "it started after the file was changed by hand")
+        elif any(file.path in observed.unproven for file in container.start_files):
+            yield Step(subject, Action.RESTART, "a change of its files was interrupted")
         return
     owner, loaded = observed.loaded.get(container.name, ("", "-"))
     if owner != document["Id"]:
         loaded = "-"
     if loaded != container.files_hash or rewritten:
-        change = Change("loaded files", loaded, container.files_hash)
+        before, after = {"loaded files": loaded}, {"loaded files": container.files_hash}
         cause = "files were written" if rewritten else "it has not loaded its files"
-        yield Step(subject, Action.RELOAD, cause, (change,))
+        yield Step(subject, Action.RELOAD, cause, _changes(differences(before, after)))
 
 
 def _container_changes(
@@ -393,11 +430,12 @@ def _container_changes(
 ) -> tuple[Change, ...]:
     image = observed.images.get(container.image)
     pulled = observed.pulled.get(container.image)
-    before, after = observed_fields(document, image), desired_fields(container, image)
+    before = observed_fields(document, image, observed.engine or Engine("unknown"))
+    after = desired_fields(container, image)
     if image is None or (pulled and pulled != image["Id"]):
-        # Until the right image is on the host its defaults are unknown: compare what is known.
-        after = {"image": container.image, "image id": pulled or before["image id"]}
-        before = {name: before[name] for name in after}
+        after = desired_fields(container, None)
+        after["image id"] = pulled or before["image id"]
+        before, after = without_image(before, after)
     return _changes(differences(before, after))
 
 
@@ -418,7 +456,7 @@ def _plan_container(container: Container, observed: Observed) -> Iterator[Step]:
         return
 
     changes = _container_changes(container, document, observed)
-    if any(not _in_place(change) for change in changes):
+    if any(not _in_place(change, container) for change in changes):
         yield Step(subject, Action.REPLACE, "differs", changes)
         return
 
@@ -430,5 +468,8 @@ def _plan_container(container: Container, observed: Observed) -> Iterator[Step]:
         return
     running = list(_plan_running(subject, document))
     yield from running
-    if all(step.action is Action.UNPAUSE for step in running):
+    if not running and (folders := observed.stale_folders.get(container.name)):
+        cause = f"it has a deleted folder mounted: {', '.join(folders)}"
+        yield Step(subject, Action.RESTART, cause)
+    elif all(step.action is Action.UNPAUSE for step in running):
         yield from _plan_reload(container, subject, document, observed, rewritten)

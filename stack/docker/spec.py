@@ -9,6 +9,7 @@ OWNER_LABEL = "saiga-stack.managed"
 FILES_LABEL = "saiga-stack.files"
 CONTEXT_LABEL = "saiga-stack.context"
 OWNER_VALUE = "yes"
+DEFAULT_SHM_SIZE = 64 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class Container:
     security: tuple[str, ...] = ()
     read_only: bool = False
     pid_mode: str = ""
-    gpus: str | None = None
+    gpus: Literal["all"] | None = None
     log: LogConfig = LogConfig()
     stop_timeout: int | None = None
     hostname: str | None = None

@@ -1,7 +1,7 @@
 """Facts of a host, each one remote command."""
 
 import json
-from typing import Any
+import shlex
 
 from pyinfra.api import FactBase
 
@@ -37,18 +37,14 @@ class SecretFiles(FactBase[dict[str, tuple[str, str]]]):
         return {path.rpartition("/")[2]: (mode, uid) for mode, uid, path in rows}
 
 
-class DaemonConfig(FactBase[dict[str, Any] | None]):
-    """The content of Docker's daemon.json; None when there is no such file.
-
-    Raises json.JSONDecodeError when the file is not JSON.
-    """
+class DaemonConfig(FactBase[str]):
+    """The text of Docker's daemon.json; ``null`` when there is no such file."""
 
     def command(self) -> str:
         return "cat /etc/docker/daemon.json 2>/dev/null || echo null"
 
-    def process(self, output: list[str]) -> dict[str, Any] | None:
-        config: dict[str, Any] | None = json.loads("\n".join(output))
-        return config
+    def process(self, output: list[str]) -> str:
+        return "\n".join(output)
 
 
 class QdrantCollections(FactBase[dict[str, int]]):
@@ -75,11 +71,23 @@ class QdrantCollections(FactBase[dict[str, int]]):
 
 
 class PostgresObjects(FactBase[set[str]]):
-    """What stands in the database, as lines such as ``role project_api``; see the query."""
+    """What stands in the database, as lines such as ``role project_api``; see the query.
 
-    def command(self, container: str, database: str, query: str) -> str:
-        psql = f"docker exec {container} psql -U postgres -d {database} -qtAc"
-        return f'{psql} "{query}" 2>/dev/null || true'
+    ``login project_api`` says that the role logs in with its password, or that there is none to try
+    it with. ``passwords`` maps a role to the file on the host that holds it.
+    """
+
+    def command(self, container: str, database: str, query: str, passwords: dict[str, str]) -> str:
+        files = "; ".join(f"cat {path}; echo" for path in passwords.values())
+        logins = (
+            f"for role in {' '.join(passwords)}; do read -r PGPASSWORD; export PGPASSWORD;"
+            ' if [ -z "$PGPASSWORD" ]; then echo "login $role"; fi;'
+            f" psql -h {container} -U $role -d {database} -qtAc \"SELECT 'login ' || current_user\""
+            " </dev/null; done"
+        )
+        psql = f'psql -U postgres -d {database} -qtAc "{query}" </dev/null'
+        asked = f"docker exec -i {container} sh -c {shlex.quote(f'{psql}; {logins}')}"
+        return f"{{ {files}; }} 2>/dev/null | {asked} 2>/dev/null || true"
 
     @staticmethod
     def default() -> set[str]:

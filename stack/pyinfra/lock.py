@@ -1,47 +1,69 @@
 """One deploy at a time: a lock on the host that falls with the connection of its holder."""
 
-import getpass
 import shlex
-import socket
+import time
 from collections.abc import Generator
+from typing import Any
 
 from pyinfra import host, state
-from pyinfra.api import OperationError, StringCommand, operation
+from pyinfra.api import StringCommand, operation
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
 from pyinfra.api.command import PyinfraCommand
+
+from stack.pyinfra.refuse import refuse
+from stack.pyinfra.remote import operator
 
 LOCK = "/run/saiga-stack.lock"
 
+# A command goes on when the deploy that began it is killed. Each runs under a shared lock of its
+# own, so that the next deploy can wait for the last one to end before it looks at the host.
+WORK = "/run/saiga-stack.work"
+SHELL = f"flock --shared {WORK} sh"
+WORK_DEADLINE = 900
+POLL_SECONDS = 1.0
+PROGRESS_SECONDS = 10.0
+
 # The holder is the process that lives as long as the deploy's connection: sshd's for it, or pyinfra
 # itself on the machine it runs on. Its start time tells it from a later process of the same number.
-_HOLDER = r"""
+HOLDER = r"""
 holder=$$
 while [ "$holder" -gt 1 ]; do
-    case $(cat /proc/$holder/comm) in sshd*|pyinfra*|python*) break ;; esac
+    case $(cat /proc/$holder/comm) in sshd*|dropbear*|pyinfra*|python*) break ;; esac
     holder=$(sed 's/.*) //' /proc/$holder/stat | cut -d' ' -f2)
 done
 born() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 """
 
-_ACQUIRE = r"""
-exec 9>%(lock)s.guard && flock 9 || exit 1
+ACQUIRE = r"""
+if [ "$holder" -le 1 ]; then echo "no process holds this connection"; exit 1; fi
+exec 9>%(lock)s.guard 8>%(work)s && flock 9 || exit 1
 if read -r pid started since who 2>/dev/null <%(lock)s &&
-   [ "$pid" != "$holder" ] && [ "$(born "$pid")" = "$started" ]; then
-    echo "held by $who since $since"
+   [ "$pid" != "$holder" ] && [ -n "$started" ] && [ "$(born "$pid")" = "$started" ]; then
+    echo "held by $who since $since, by process $pid on the host"
+elif ! flock --exclusive --nonblock 8; then
+    echo busy "${who:+of $who since $since}"
 else
     echo "$holder $(born $holder) $(date -u +%%Y-%%m-%%dT%%H:%%M:%%SZ) "%(who)s >%(lock)s
     echo acquired
 fi
 """
 
-_RELEASE = r"""
+RELEASE = r"""
 exec 9>%(lock)s.guard && flock 9 || exit 1
 if read -r pid rest 2>/dev/null <%(lock)s && [ "$pid" = "$holder" ]; then rm -f %(lock)s; fi
 """
 
 
-def _script(text: str) -> StringCommand:
-    who = shlex.quote(f"{getpass.getuser()}@{socket.gethostname()}")
-    return StringCommand(_HOLDER + text % {"lock": LOCK, "who": who})
+def _run(text: str) -> tuple[str, str]:
+    """Run a script with the privileges of the operation.
+
+    Returns what it answered, nothing when it failed, and all that it and its shell said.
+    """
+    values = {"lock": LOCK, "work": WORK, "who": shlex.quote(operator())}
+    given: Any = host.current_op_global_arguments or {}
+    arguments = {key: given[key] for key in CONNECTOR_ARGUMENT_KEYS if key in given}
+    ok, output = host.run_shell_command(StringCommand(HOLDER + text % values), **arguments)
+    return output.stdout.strip() if ok else "", output.output.strip()
 
 
 @operation()
@@ -49,18 +71,41 @@ def acquire() -> Generator[PyinfraCommand, None, None]:
     """
     Take the host's lock for the rest of the run; a lock whose holder is gone is taken over.
 
-    Raises OperationError, naming the holder and since when, when another deploy has it.
+    Waits until the last command of an ended deploy has ended too. Fails, naming the holder and
+    since when, when another deploy has the lock.
     """
-    if state.is_executing:
-        ok, output = host.run_shell_command(_script(_ACQUIRE))
-        if not ok or output.stdout.strip() != "acquired":
-            raise OperationError(f"{host.name}: another deploy is at work, {output.stdout.strip()}")
-    yield from ()
+    if state.is_executing and (obstacle := _obstacle()):
+        yield from refuse(obstacle)
+
+
+def _obstacle() -> str:
+    """Take the lock; empty, or the sentence that says why it was not to be had."""
+    started = time.monotonic()
+    said = started - PROGRESS_SECONDS
+    while True:
+        answer, said_there = _run(ACQUIRE)
+        if answer == "acquired":
+            return ""
+        if answer.startswith("held"):
+            return f"another deploy is at work, {answer}; nothing was changed"
+        if not answer.startswith("busy"):
+            return f"could not take {LOCK}: {said_there or 'no output'}"
+        whose = answer.removeprefix("busy").strip() or "of an ended deploy"
+        waited = time.monotonic() - started
+        if waited > WORK_DEADLINE:
+            return (
+                f"a command {whose} still runs on the host after {waited:.0f} s;"
+                f" `fuser -v {WORK}` there shows it; nothing was changed"
+            )
+        if time.monotonic() - said >= PROGRESS_SECONDS:
+            said = time.monotonic()
+            host.log(f"waiting for a command {whose} to end: {waited:.0f} s of {WORK_DEADLINE} s")
+        time.sleep(POLL_SECONDS)
 
 
 @operation()
 def release() -> Generator[PyinfraCommand, None, None]:
     """Give the host's lock back."""
     if state.is_executing:
-        host.run_shell_command(_script(_RELEASE))
+        _run(RELEASE)
     yield from ()

@@ -1,6 +1,8 @@
 """A pyinfra host as the Remote that applying a plan needs."""
 
+import getpass
 import io
+import socket
 from collections.abc import Callable
 
 from pyinfra.api import Host, StringCommand
@@ -10,6 +12,11 @@ from stack.docker.observe import Observed
 from stack.docker.spec import Container
 
 LAST_LINES = 15
+
+
+def operator() -> str:
+    """Who runs this deploy, as ``user@machine``."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 class PyinfraRemote:
@@ -26,6 +33,10 @@ class PyinfraRemote:
         self._arguments = arguments
         self._observe = observe
         self._context = context
+
+    @property
+    def origin(self) -> str:
+        return operator()
 
     def run(self, script: str) -> str:
         ok, output = self._host.run_shell_command(StringCommand(script), **self._arguments)

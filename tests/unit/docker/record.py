@@ -2,11 +2,18 @@
 
     python -m tests.unit.docker.record ssh root@HOST
 
-makes that state on a Docker host of which nothing is kept, writes the output of the observation to
-``recorded/ENGINE.txt`` and removes everything again. The words are a command that runs ``sh``, which
-gets its script on standard input. The host has no GPU, so its engine needs a program on its PATH
-that stands for NVIDIA's hook: ``ln -s /bin/true /usr/local/bin/nvidia-container-runtime-hook``
-before it starts.
+makes that state on a Docker host, writes the output of the observation to ``recorded/ENGINE.txt``
+and removes the state again; nothing else may be on the host. The words are a command that runs
+``sh`` there, which gets its script on standard input. The host has no GPU, so its engine needs a
+program on its PATH that stands for NVIDIA's hook before it starts:
+``ln -s /bin/true /usr/local/bin/nvidia-container-runtime-hook``.
+
+Another engine than the host's own, which is stopped for it, runs from a root of its own::
+
+    mmdebstrap --include=docker.io,docker-cli,iptables trixie /opt/trixie
+    systemd-run --unit=engine -p RootDirectory=/opt/trixie -p BindPaths="/proc /sys /dev /run" \\
+        -p Delegate=yes /usr/sbin/dockerd
+    python -m tests.unit.docker.record ssh root@HOST nsenter -t PID_OF_DOCKERD -m
 """
 
 import re
@@ -24,6 +31,7 @@ from tests.unit.docker.recording import (
     BUILT,
     DESIRED,
     FOLDER,
+    HAND_MADE,
     PLAIN,
     PLAIN_CONFIG,
 )
@@ -31,21 +39,25 @@ from tests.unit.docker.recording import (
 RECORDED = Path(__file__).parent / "recorded"
 PROGRAMS = "/bin/sh /bin/sleep /bin/test"
 ARCHIVE = f"{FOLDER}/build.tar"
+# An engine in a root of its own is no service that the host's systemd knows.
+RUNNING = "systemctl() { :; }"
 
 
-def _import(reference: str, config: Sequence[str]) -> str:
-    changes = shlex.join(f"--change={line}" for line in config)
+def _images() -> Iterator[str]:
+    """A handful of the host's own programs as an image, and one with a configuration on top."""
     libraries = f"$(ldd {PROGRAMS} | grep -o '/lib[^ ]*' | sort -u)"
-    return f"tar -chf - {PROGRAMS} {libraries} | docker import {changes} - {reference}"
+    change = shlex.quote(f"--change={PLAIN_CONFIG}")
+    yield f"tar -chPf - {PROGRAMS} {libraries} | docker import {change} - {PLAIN}"
+    dockerfile = shlex.quote("\n".join((f"FROM {PLAIN}", *APP_CONFIG)))
+    yield f"echo {dockerfile} | docker build --quiet --tag={APP} -"
+    for reference in (PLAIN, APP):
+        note = shlex.quote(image_record(reference))
+        yield f"docker image inspect --format '{{{{.Id}}}}' {reference} >{note}"
 
 
 def _make() -> Iterator[str]:
     yield f"mkdir -p {FOLDER} {IMAGES_DIR} {LOADED_DIR}"
-    yield _import(PLAIN, PLAIN_CONFIG)
-    yield _import(APP, APP_CONFIG)
-    for reference in (PLAIN, APP):
-        note = shlex.quote(image_record(reference))
-        yield f"docker image inspect --format '{{{{.Id}}}}' {reference} >{note}"
+    yield from _images()
     yield f"printf 'ARG PYTHON_IMAGE\\nFROM ${{PYTHON_IMAGE}}\\n' >{FOLDER}/Dockerfile"
     yield f"tar -C {FOLDER} -cf {ARCHIVE} Dockerfile"
     for network in DESIRED.networks:
@@ -64,9 +76,13 @@ def _make() -> Iterator[str]:
         yield f"docker start {container.name}"
         identity = f"$(docker inspect --format '{{{{.Id}}}}' {container.name})"
         yield f'echo "{identity} {container.files_hash}" >{LOADED_DIR}/{container.name}'
+    for name, options in HAND_MADE.items():
+        yield shlex.join(("docker", "create", f"--name={name}", *options, PLAIN))
 
 
 def _remove() -> Iterator[str]:
+    for name in HAND_MADE:
+        yield f"docker rm --force --volumes {name}"
     for container in DESIRED.containers:
         yield f"docker rm --force --volumes {container.name}"
         yield f"rm -f {LOADED_DIR}/{container.name}"
@@ -90,12 +106,13 @@ def record(host: Sequence[str]) -> Path:
     remove = "{ " + "; ".join(_remove()) + "; } >/dev/null 2>&1 || true\n"
     try:
         _run(host, remove + "set -eu\n" + "\n".join(_make()))
-        observation = _run(host, observation_script(DESIRED))
+        observation = _run(host, f"{RUNNING}\n{observation_script(DESIRED)}")
     finally:
         _run(host, remove)
     engine = parse(observation).engine
     assert engine, "Docker does not answer on the host"
-    path = RECORDED / f"{re.split('[^0-9.]', engine)[0]}.txt"
+    version = re.split(r"[^0-9.]", engine.version)[0]
+    path = RECORDED / f"{version}.txt"
     path.write_text(observation)
     return path
 

@@ -18,7 +18,7 @@ from stack.docker.spec import (
 FOLDER = "/srv/recording"
 APP, PLAIN, BUILT = "recording/app:1", "recording/plain:1", "recording/built:0123456789abcdef"
 
-PLAIN_CONFIG = ('CMD ["/bin/sleep", "infinity"]',)
+PLAIN_CONFIG = 'CMD ["/bin/sleep", "infinity"]'
 APP_CONFIG = (
     'ENTRYPOINT ["/bin/sleep"]',
     'CMD ["infinity"]',
@@ -132,3 +132,54 @@ DESIRED = Desired(
     volumes=(Volume("everything_data"), Volume("shared_data"), Volume("spare_data")),
     containers=(EVERYTHING, RELOADS, DEFAULTS, PLAINEST, ON_GPU),
 )
+
+# Options of ``docker create`` that no container of ours has, as somebody may have given them.
+HAND_MADE = {
+    "tuned": (
+        "--cgroup-parent=/tuned",
+        "--cpu-period=50000",
+        "--cpu-quota=25000",
+        "--cpu-shares=512",
+        "--cpuset-cpus=0",
+        "--cpuset-mems=0",
+        "--device-cgroup-rule=c 1:3 r",
+        "--device=/dev/null:/dev/nothing",
+        "--dns-option=ndots:2",
+        "--dns-search=example",
+        "--dns=192.0.2.53",
+        "--domainname=example",
+        "--expose=1234",
+        "--group-add=audio",
+        "--init",
+        "--interactive",
+        "--link=plain",
+        "--mac-address=02:42:ac:11:00:99",
+        "--memory-reservation=32m",
+        "--memory-swappiness=10",
+        "--memory=64m",
+        "--mount=type=tmpfs,target=/scratch,tmpfs-size=16m",
+        "--mount=type=volume,source=spare_data,target=/srv/spare,volume-nocopy",
+        "--no-healthcheck",
+        "--oom-score-adj=500",
+        "--publish=127.0.0.1::8000",
+        "--publish=18002:8001",
+        "--security-opt=systempaths=unconfined",
+        "--stop-timeout=0",
+        "--sysctl=net.core.somaxconn=1024",
+        "--tty",
+        "--userns=host",
+        "--volume=/var/anonymous",
+        "--volumes-from=reloads",
+    ),
+    "opened": (
+        "--ipc=shareable",
+        "--memory-swap=-1",
+        "--memory=64m",
+        "--network=host",
+        "--oom-kill-disable",
+        "--privileged",
+        "--publish-all",
+        "--rm",
+        "--uts=host",
+    ),
+}
