@@ -1,6 +1,7 @@
 SITE ?= lab
 CMD ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 PYTHON := .venv/bin/python
 # Only the lab's namespace reaches the lab host.
@@ -41,6 +42,10 @@ deploy: .venv/.ready ## deploy to SITE, asking first
 verify: .venv/.ready ## prove what runs on SITE
 	@$(INSIDE) $(PYTEST) tests/verify --site $(SITE) -q $(PYTEST_ARGS)
 
+bench: lab .venv-bench/.ready ## this toolkit, docker compose and Ansible on the same containers
+	@$(PYINFRA) -y
+	@$(PYTHON) -m bench $(BENCH_ARGS)
+
 ssh: .venv/.ready ## a shell on the lab host; with CMD='...' one command
 	@$(PYTHON) -m lab ssh $(if $(CMD),-- '$(subst ','\'',$(CMD))')
 
@@ -51,11 +56,17 @@ clean: .venv/.ready ## down, and empty the cache
 	@$(PYTHON) -m lab clean
 
 lab: .venv/.ready
-	@$(PYTHON) -m stack fetch >/dev/null
 	@$(PYTHON) -m lab up
+	@$(PYTHON) -m stack fetch >/dev/null
 
 requirements: .venv/.ready ## compile the requirements files anew from pyproject.toml
 	@scripts/compile-requirements
 
 .venv/.ready: requirements/dev.txt scripts/bootstrap
 	@scripts/bootstrap
+
+.venv-bench/.ready: requirements/bench.txt | .venv/.ready
+	@rm -rf .venv-bench
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@

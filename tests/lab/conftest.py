@@ -1,6 +1,7 @@
 """Tests that change the lab host and let the toolkit repair it, through its real front door."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from stack.pyinfra.inventory import Target, targets
 
 ROOT = Path(__file__).resolve().parents[2]
 PYINFRA = ROOT / ".venv/bin/pyinfra"
+SUBJECTS = "packages|file|service|secret|leftovers|network|volume|container|role|schema|collection"
+PLAN_LINE = re.compile(rf"^    \[lab\] ((?:(?:{SUBJECTS})[ :]|    ).*)$", re.M)
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,15 @@ class Run:
         """Names of the operations that changed something, in order."""
         assert self.result is not None, self.text
         return [op["name"] for op in self.result["results"]["operations"] if op["success"]]
+
+    def planned(self) -> list[str]:
+        """Names of the operations that a dry run expects to change something, in order."""
+        assert self.result is not None, self.text
+        return [op["name"] for op in self.result["plan"] if op["hosts_with_change"]]
+
+    def plan(self) -> str:
+        """The plan as shown: what has to change, and every field of it."""
+        return "\n".join(PLAN_LINE.findall(self.text))
 
 
 class Lab:
@@ -47,9 +59,9 @@ class Lab:
             raise AssertionError(f"{command}\nexit {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout.strip()
 
-    def pyinfra(self, *options: str, timeout: int = 900) -> Run:
+    def pyinfra(self, *options: str, inventory: str = "inventory.py", timeout: int = 900) -> Run:
         done = subprocess.run(
-            [str(PYINFRA), "inventory.py", "deploy.py", "--limit", "lab", *options],
+            [str(PYINFRA), inventory, "deploy.py", "--limit", "lab", *options],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -59,14 +71,14 @@ class Lab:
         result = json.loads(done.stdout) if "--json" in options and done.stdout.strip() else None
         return Run(done.returncode, done.stdout + done.stderr, result)
 
-    def deploy(self, *options: str) -> Run:
+    def deploy(self, *options: str, inventory: str = "inventory.py") -> Run:
         """A deploy that has to succeed."""
-        run = self.pyinfra("-y", "--json", *options)
+        run = self.pyinfra("-y", "--json", *options, inventory=inventory)
         assert run.status == 0, run.text
         return run
 
     def dry(self, *options: str) -> str:
-        """The plan that a dry run shows: lines about networks, volumes and containers."""
+        """The plan that a dry run shows."""
         run = self.pyinfra("--dry", *options)
         assert run.status == 0, run.text
         lines = (line.partition("] ")[2] for line in run.text.splitlines() if "] " in line)

@@ -1,0 +1,268 @@
+"""Whatever drifted is named, repaired, and nothing else is touched.
+
+Cases that are about different things are made together; under ``make soak`` each on its own.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from stack.docker.observe import ASIDE_SUFFIX
+from stack.pyinfra.inventory import targets
+from tests.lab.conftest import ROOT, Lab
+from tests.lab.data import Data
+from tests.lab.drift_cases import (
+    CONTAINERS,
+    NETWORKS,
+    SLOW_CONTAINERS,
+    Case,
+    cases,
+    remade_containers,
+    remade_networks,
+    steps,
+    together,
+)
+
+DESIRED = next(targets("lab", ROOT)).stack.desired
+SINGLE = {case.name: case for case in cases(DESIRED)}
+ALONE = [
+    *(remade_containers(DESIRED, [case]) for case in (*CONTAINERS, *SLOW_CONTAINERS)),
+    *(remade_networks(DESIRED, [case]) for case in NETWORKS),
+    *SINGLE.values(),
+]
+QUICK_CHECKS = "running or test_address[ or ports or hardening or left_of or networks"
+
+# Nothing of these is in a batch: each restarts vLLM, which takes a minute.
+SLOW = ("containers end with Docker",)
+BATCHES: dict[str, tuple[str, ...]] = {
+    "states": (
+        "removed",
+        "database removed",
+        "stopped",
+        "killed for good",
+        "killed and brought back by Docker",
+        "paused",
+        "memory",
+        "pids",
+        "restart policy",
+        "image deleted",
+    ),
+    "files and images": (
+        "Prometheus: file edited",
+        "PostgreSQL: setting edited and loaded",
+        "Qdrant: file edited, not read",
+        "Grafana: dashboard edited",
+        "DCGM exporter: file deleted",
+        "Project API: file edited, not read",
+        "another image behind the tag, container made from it",
+        "image of ours deleted",
+        "secret deleted",
+        "secret with another mode",
+    ),
+    "more files": (
+        "Prometheus: file deleted",
+        "PostgreSQL: restart-only setting edited and loaded",
+        "Qdrant: file edited and read",
+        "Grafana: dashboard deleted",
+        "another image behind the tag",
+        "set aside",
+        "set aside and stopped",
+        "set aside, new one started",
+        "set aside, new one wrong",
+        "daemon.json: a key of ours changed, a foreign one added",
+        "Docker not started at boot",
+    ),
+    "attachments": (
+        "addresses swapped",
+        "wrong address",
+        "alias missing",
+        "further alias",
+        "detached from one of two networks",
+        "detached from its only network",
+        "stray network",
+        "set aside, new one created without its second network",
+        "PostgreSQL: file with another owner",
+    ),
+    "folders": (
+        "Prometheus: folder deleted",
+        "Grafana: folder of dashboards deleted",
+        "set aside, new one created",
+        "database paused",
+        "privilege revoked in the database",
+    ),
+    "modes": (
+        "Prometheus: file with another mode",
+        "Grafana: file with another owner",
+        "database stopped",
+        "password changed in the database",
+    ),
+    "network deleted": ("network mlopsnew deleted",),
+    "network moved": (
+        "network with another subnet, containers attached again",
+        "network agent_default deleted",
+    ),
+    "strangers": (
+        "container and volume not made by us",
+        "volume with a foreign label",
+        "network not made by us, a stranger in it",
+        "an address of ours held by a stranger",
+    ),
+    "Docker stopped": ("Docker stopped",),
+    "daemon.json": ("daemon.json: not JSON",),
+}
+
+
+@pytest.fixture(scope="module")
+def data(lab: Lab) -> Iterator[Data]:
+    """Written to a lab that has just been deployed, and taken away in the end."""
+    lab.deploy()
+    written = Data(lab, "drift")
+    written.write()
+    yield written
+    written.remove()
+
+
+STATE = r"""
+docker inspect --format '{{.Name}} {{.Id}} {{.State.Status}} {{.State.StartedAt}} {{.RestartCount}}
+  {{json .HostConfig}} {{json .NetworkSettings.Networks}}' $(docker ps -aq) 2>&1
+docker network ls --no-trunc; docker volume ls
+docker images --no-trunc --digests --format '{{.Repository}} {{.Tag}} {{.Digest}} {{.ID}}' | sort
+find /etc/saiga-stack /etc/docker /var/lib/saiga-stack /var/log/saiga-stack -type f \
+  -printf '%p %i %m %U:%G %T@\n' | sort
+systemctl is-active docker; systemctl is-enabled docker
+"""
+
+
+def state(lab: Lab) -> str:
+    """All that a run could change, as text."""
+    return lab.run(STATE, check=False)
+
+
+def lives(lab: Lab) -> dict[str, tuple[str, str]]:
+    """Container name to (id, start time); a container set aside under its own name."""
+    template = "{{.Name}} {{.Id}} {{.State.StartedAt}}"
+    output = lab.run(f"docker ps -aq | xargs -r docker inspect --format '{template}'")
+    rows = [line.lstrip("/").split() for line in output.splitlines()]
+    rows.sort(key=lambda row: not row[0].endswith(ASIDE_SUFFIX))
+    return {name.removesuffix(ASIDE_SUFFIX): (identity, start) for name, identity, start in rows}
+
+
+def readable(plan: str) -> str:
+    """A plan's text without what is another on every lab."""
+    return re.sub(r"sha256:[0-9a-f]{64}(?=$| ->)", "<an image>", plan, flags=re.M)
+
+
+def operations(names: list[str]) -> list[str]:
+    return sorted(name.rpartition(" | ")[2] for name in names)
+
+
+def _operation(subject: str) -> str:
+    """The name of the operation that looks after a subject of the plan."""
+    others = {
+        "file": "Configure the daemon",
+        "service": "Run Docker",
+        "secret": "Generate what is missing",
+        "role": "Roles and schema",
+    }
+    return others.get(subject.partition(" ")[0], f"{subject[0].upper()}{subject[1:]}")
+
+
+def named_operations(case: Case) -> list[str]:
+    return sorted({_operation(subject) for subject, _ in steps(case.plan)})
+
+
+def expected_operations(case: Case) -> list[str]:
+    subjects = {subject for subject, _ in steps(case.plan)} - case.quiet
+    return sorted({_operation(subject) for subject in subjects})
+
+
+def verify(*options: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/verify", "--site", "lab", "-q", *options],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def refuse(lab: Lab, case: Case) -> None:
+    """Dry run and deploy both name what is in the way, and leave everything as it is."""
+    before = state(lab)
+    for option in ("--dry", "-y"):
+        run = lab.pyinfra(option)
+        assert run.status != 0, run.text
+        for line in case.refusal.splitlines():
+            assert line in run.text
+    assert state(lab) == before
+
+
+def repair(lab: Lab, case: Case, data: Data) -> None:
+    """Make a drift by hand; see it named, repaired, and nothing else touched."""
+    written = data.read()
+    try:
+        lab.run(f"set -e\n{case.script}")
+        if case.refusal:
+            refuse(lab, case)
+            lab.run(case.resolve)
+
+        before = state(lab)
+        rehearsal = lab.pyinfra("--dry", "--json", *case.options)
+        assert rehearsal.status == 0, rehearsal.text
+        assert readable(rehearsal.plan()) == case.plan
+        assert operations(rehearsal.planned()) == named_operations(case)
+        assert state(lab) == before
+
+        old = lives(lab)
+        run = lab.deploy(*case.options)
+        assert operations(run.changed()) == expected_operations(case)
+        new = lives(lab)
+        assert {name for name in new if new[name] != old.get(name)} == case.replaces | case.restarts
+        for name in case.restarts:
+            assert new[name][0] == old[name][0], f"{name} was replaced"
+        for name in case.replaces:
+            assert name not in old or new[name][0] != old[name][0], f"{name} was only restarted"
+
+        again = lab.deploy()
+        assert again.changed() == []
+        assert lives(lab) == new
+        lab.run(f"set -e\n{case.check}")
+        assert data.read() == written
+    except BaseException:
+        lab.pyinfra("-y", *case.options)
+        raise
+    finally:
+        lab.run(case.cleanup, check=False)
+
+
+def test_every_case_is_in_one_batch_or_too_slow_for_it() -> None:
+    named = [name for batch in BATCHES.values() for name in batch]
+    assert sorted([*named, *SLOW]) == sorted(SINGLE)
+
+
+@pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES.keys())
+def test_drift(lab: Lab, data: Data, batch: tuple[str, ...]) -> None:
+    repair(lab, together(DESIRED, [SINGLE[name] for name in batch]), data)
+    verify("-k", QUICK_CHECKS)
+
+
+def test_every_field_of_containers(lab: Lab, data: Data) -> None:
+    repair(lab, remade_containers(DESIRED, CONTAINERS), data)
+    verify("-k", QUICK_CHECKS)
+
+
+def test_every_field_of_networks(lab: Lab, data: Data) -> None:
+    repair(lab, remade_networks(DESIRED, NETWORKS), data)
+    verify()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("case", ALONE, ids=lambda case: case.name)
+def test_alone(lab: Lab, data: Data, case: Case) -> None:
+    repair(lab, case, data)
+    verify()
