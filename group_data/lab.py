@@ -34,30 +34,22 @@ docker = {"insecure_registries": [_registry]}
 python_image = _image("python")
 
 services = {
-    "postgres": {"image": _image("postgres"), "health_interval": 5},
-    "qdrant": {"image": _image("qdrant-stand-in"), "health_interval": 5},
+    "postgres": {"image": _image("postgres")},
+    "qdrant": {"image": _image("qdrant-stand-in")},
     "saiga": {
         "image": _image("vllm"),
         "memory": "6g",
-        "health_interval": 5,
     },
     "embeddings": {"enabled": False},
-    "project_api": {"health_interval": 5},
     "webbot2": {
         "ports": {"http": {"bind": "0.0.0.0"}},
-        "health_interval": 5,
     },
-    "agent_exporter": {"health_interval": 5},
-    "node_exporter": {"image": _image("node-exporter"), "health_interval": 5},
-    "dcgm_exporter": {
-        "image": _image("dcgm-exporter-stand-in"),
-        "health_interval": 5,
-    },
-    "prometheus": {"image": _image("prometheus"), "health_interval": 5},
+    "node_exporter": {"image": _image("node-exporter")},
+    "dcgm_exporter": {"image": _image("dcgm-exporter-stand-in")},
+    "prometheus": {"image": _image("prometheus")},
     "grafana": {
         "image": _image("grafana-stand-in"),
         "ports": {"http": {"bind": "0.0.0.0"}},
-        "health_interval": 5,
     },
 }
 

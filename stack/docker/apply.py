@@ -228,7 +228,9 @@ class _Worker:
         self.remote.run("mkdir -p /var/lib/saiga-stack && rm -f /var/lib/saiga-stack/build-*.tar")
         self.remote.put(self.remote.context(container), archive)
         build = _quote(*commands.build(container, archive))
-        self.remote.run(f"{build} && rm -f {archive} && {self._record_image(step.target)}")
+        self.remote.run(
+            f"trap 'rm -f {archive}' EXIT\n{build} >/dev/null && {self._record_image(step.target)}"
+        )
 
     # Files
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from ipaddress import ip_network
 
 from stack.docker.fields import (
     Json,
@@ -123,6 +124,7 @@ def plan(desired: Desired, observed: Observed, adopt: bool = False) -> Plan:
     """
     refusals = [] if adopt else list(_foreign(desired, observed))
     refusals += _strangers_in_the_way(desired, observed)
+    refusals += _networks_in_the_way(desired, observed)
     if refusals:
         raise Refusal("\n".join(refusals))
     steps = list(_plan_leftovers(desired, observed))
@@ -197,6 +199,27 @@ def _strangers_in_the_way(desired: Desired, observed: Observed) -> Iterator[str]
                 yield (
                     f"container {name}, which is not ours, holds {_address(endpoint)} in "
                     f"{network}, the address of {owner}; disconnect {name} first"
+                )
+
+
+def _networks_in_the_way(desired: Desired, observed: Observed) -> Iterator[str]:
+    """What Docker would refuse only after the network that is there has been removed."""
+    ours = {network.name for network in desired.networks}
+    pools = [
+        (name, ip_network(pool["Subnet"], strict=False))
+        for name, document in sorted(observed.networks.items())
+        for pool in document["IPAM"]["Config"] or ()
+        if name not in ours and document["Driver"] == "bridge"
+    ]
+    for network in desired.networks:
+        subnet = ip_network(network.subnet)
+        if network.name in observed.networks and not _network_changes(network, observed):
+            continue
+        for name, pool in pools:
+            if pool.overlaps(subnet):
+                yield (
+                    f"network {network.name} needs {subnet}, but network {name}, which is not "
+                    f"ours, has {pool}; remove {name} or choose another subnet"
                 )
 
 

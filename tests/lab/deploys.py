@@ -152,6 +152,28 @@ def audit(lab: Lab) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+def serves(lab: Lab, timeout: float = 600) -> None:
+    """Wait until every container is healthy and passes its gate."""
+    containers = lab.desired.containers
+    health = " ".join(container.name for container in containers)
+    gates = [
+        f"{{ {container.gate.command}; }} >/dev/null" for container in containers if container.gate
+    ]
+    script = "\n".join(
+        (
+            "set -e",
+            f"[ -z \"$(docker inspect --format '{{{{.State.Health.Status}}}}' {health} |"
+            ' grep -v "^healthy$")" ]',
+            *gates,
+        )
+    )
+    until(
+        lambda: lab.run(f"if ({script}) >/dev/null 2>&1; then echo yes; fi") == "yes",
+        lambda: f"not all serve after {timeout} s: {lab.run('docker ps --all')}",
+        timeout,
+    )
+
+
 def verify(*tests: str) -> None:
     """Run the verification of the deployed site, or some of its files."""
     paths = [f"tests/verify/{test}" for test in tests] or ["tests/verify"]

@@ -82,14 +82,17 @@ def _inspect(host: Host, names: list[str]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def live(host: Host, desired: Desired) -> dict[str, Any]:
-    """Every container's inspect document, once none is still starting."""
+    """Every container's inspect document, once all are healthy or the deadline has passed.
+
+    A container turns unhealthy for a moment when what it needs was replaced just before.
+    """
     names = [container.name for container in desired.containers]
     deadline = time.monotonic() + HEALTH_DEADLINE
     while True:
         documents = _inspect(host, names)
-        states = {name: document["State"] for name, document in documents.items()}
-        starting = [n for n, s in states.items() if s.get("Health", {}).get("Status") == "starting"]
-        if not starting or time.monotonic() > deadline:
+        states = [document["State"].get("Health", {}) for document in documents.values()]
+        healthy = all(state.get("Status") == "healthy" for state in states)
+        if healthy or time.monotonic() > deadline:
             return documents
         time.sleep(1)
 

@@ -223,6 +223,18 @@ def stranger(name: str = "stranger") -> Change:
     return apply
 
 
+def strange_network(subnet: str) -> Change:
+    """A network that is not ours, over some addresses."""
+
+    def change(host: Host) -> None:
+        document = copy.deepcopy(host.networks["front"])
+        document.update(Name="theirs", Id="f" * 64, Labels={}, Containers={})
+        document["IPAM"]["Config"] = [{"Subnet": subnet}]
+        host.networks["theirs"] = document
+
+    return change
+
+
 def desired(change: Callable[[Desired], Desired]) -> Change:
     def apply(host: Host) -> None:
         host.desired = change(host.desired)

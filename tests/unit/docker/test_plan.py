@@ -1321,6 +1321,18 @@ REFUSED = [
         " disconnect stranger first",
     ),
     Case(
+        "a stranger's network over the addresses of one that has to be made",
+        both(hosts.gone("networks", "back"), hosts.strange_network("10.92.0.128/25")),
+        "network back needs 10.92.0.0/24, but network theirs, which is not ours, has"
+        " 10.92.0.128/25; remove theirs or choose another subnet",
+    ),
+    Case(
+        "a stranger's network over the addresses of one that has to be recreated",
+        both(hosts.pool("back", Subnet="10.93.0.0/24"), hosts.strange_network("10.92.0.0/16")),
+        "network back needs 10.92.0.0/24, but network theirs, which is not ours, has"
+        " 10.92.0.0/16; remove theirs or choose another subnet",
+    ),
+    Case(
         "several obstacles",
         both(
             hosts.stranger("anna"),
