@@ -92,6 +92,7 @@ def kill(group: str, seconds: float = 30) -> None:
     """
     deadline = time.monotonic() + seconds
     while left := pids(group):
+        _thaw(group)
         if time.monotonic() > deadline:
             shown = ", ".join(map(str, sorted(left)))
             raise LabError(f"processes {shown} of {group} do not end after SIGKILL")
@@ -120,6 +121,19 @@ def remove(group: str, seconds: float = 10) -> None:
                     time.sleep(0.05)
                 else:
                     break
+
+
+def _thaw(group: str) -> None:
+    """Let go on what is frozen: an engine killed in the wrong moment leaves a container like that.
+
+    A frozen process does not end.
+    """
+    for hierarchy in hierarchies():
+        for directory, _, files in os.walk(hierarchy / group):
+            for name, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+                if name in files:
+                    with contextlib.suppress(OSError):
+                        Path(directory, name).write_text(thawed)
 
 
 def _enter(directory: Path) -> None:

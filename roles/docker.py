@@ -2,7 +2,7 @@
 
 from pyinfra.api import deploy
 
-from stack.pyinfra.operations import daemon_config, packages, service
+from stack.pyinfra.operations import daemon_config, packages, run_docker
 from stack.pyinfra.site import Stack
 
 
@@ -11,4 +11,4 @@ def docker(stack: Stack) -> None:
     """The configuration comes first, so that the engine's first start has it already."""
     daemon_config(name="Configure the daemon", settings=stack.site.docker)
     packages(name="Install Docker", names=("docker.io",))
-    service(name="Run Docker", unit="docker")
+    run_docker(name="Run Docker")

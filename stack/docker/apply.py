@@ -223,6 +223,8 @@ class _Worker:
         return f"mkdir -p {IMAGES_DIR} && {inspect} > {image_record(reference)}"
 
     def build(self, step: Step) -> None:
+        if self._tag_again(step.target):
+            return
         container = self._container(step)
         archive = f"/var/lib/saiga-stack/build-{container.name}.tar"
         self.remote.run("mkdir -p /var/lib/saiga-stack && rm -f /var/lib/saiga-stack/build-*.tar")
@@ -231,6 +233,11 @@ class _Worker:
         self.remote.run(
             f"trap 'rm -f {archive}' EXIT\n{build} >/dev/null && {self._record_image(step.target)}"
         )
+
+    def _tag_again(self, reference: str) -> bool:
+        """Give the image that was built for this tag its tag back, if it is still there."""
+        tag = f'docker tag "$(cat {image_record(reference)})" {shlex.quote(reference)}'
+        return bool(self.remote.run(f"if {tag} 2>/dev/null; then echo tagged; fi").strip())
 
     # Files
 
@@ -313,10 +320,10 @@ class _Worker:
                 f"docker rm --force {name} >/dev/null 2>&1\n"
                 f"docker rename {aside} {name} && docker start {name} >/dev/null"
             )
-            health = self._settled_health(name, container.gate.deadline if container.gate else 0)
             return ApplyError(
                 f"container {name}: the new one, {new}, was taken back: {error}\n"
-                f"the old one, {self._short_id(name)}, is back: {health}\n{diagnosis}"
+                f"the old one, {self._short_id(name)}, is back: {self._proof(container)}\n"
+                f"{diagnosis}"
             )
         except (RemoteError, ApplyError) as second:
             return ApplyError(
@@ -338,17 +345,26 @@ class _Worker:
             return "unknown, as Docker does not answer"
         return ", ".join(rows.splitlines()) or "nothing"
 
-    def _settled_health(self, name: str, deadline: int) -> str:
-        """What a container's own health check says once it has said something, as text."""
+    def _proof(self, container: Container) -> str:
+        """What shows that a container given back works, as text.
+
+        It was made for another site: it may pass the gate, or have its own health check only.
+        """
+        gate, name = container.gate, container.name
         state = "{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}"
-        script = f"docker inspect --format '{state}' {name}"
+        script = f"docker inspect --format '{state}' {name} 2>/dev/null || echo unknown starting"
+        if gate:
+            script += f"\nif {{ {gate.command}; }} >/dev/null 2>&1; then echo works; fi"
         started = time.monotonic()
         while True:
-            status, _, health = self.remote.run(script).strip().partition(" ")
-            if status != "running" or health != "starting":
-                return ", ".join(filter(None, (status, health)))
-            if time.monotonic() - started > deadline:
-                return f"{status}, but its health check says nothing after {deadline} s"
+            answer, _, verdict = self.remote.run(script).strip().partition("\n")
+            status, _, health = answer.partition(" ")
+            if gate and verdict == "works" and status == "running":
+                return f"it {gate.title}"
+            if health != "starting":
+                return f"it is {' and '.join(filter(None, (status, health)))}"
+            if time.monotonic() - started > (gate.deadline if gate else 0):
+                return f"it is {status}, but neither its gate nor its health check is content"
             time.sleep(POLL_SECONDS)
 
     def return_aside(self, step: Step) -> None:
@@ -397,10 +413,9 @@ class _Worker:
             self._restore_files(container)
             again = f"({container.reload}) >/dev/null 2>&1 || docker restart {name} >/dev/null"
             self.remote.run(again)
-            deadline = container.gate.deadline if container.gate else 0
             raise ApplyError(
                 f"container {name}: it did not take its new files: {error}\n"
-                f"the files before are back: {self._settled_health(name, deadline)}\n{diagnosis}"
+                f"the files before are back: {self._proof(container)}\n{diagnosis}"
             ) from None
 
     def _start_and_prove(self, container: Container) -> None:

@@ -19,7 +19,7 @@ from stack.docker.audit import audit_command
 from stack.docker.fields import differences
 from stack.docker.observe import Observed, observation_script
 from stack.docker.plan import Action, Change, Plan, Refusal, plan
-from stack.docker.spec import Container, Desired
+from stack.docker.spec import OWNER_LABEL, Container, Desired
 from stack.images import archive
 from stack.pyinfra.facts import (
     DaemonConfig,
@@ -192,27 +192,36 @@ def packages(names: tuple[str, ...]) -> Commands:
         )
 
 
-@operation()
-def service(unit: str) -> Commands:
-    """
-    Run a systemd service, now and after each boot.
+# Engines before 23.0 check the health of containers that lived through a restart of the engine
+# only after these have been paused for a moment (moby issue 41871).
+_RESUME_HEALTH_CHECKS = (
+    "case $(docker version --format '{{.Server.Version}}') in 1[0-9].*|20.*)"
+    f" for id in $(docker ps -q --filter status=running --filter label={OWNER_LABEL});"
+    " do docker pause $id && docker unpause $id; done >/dev/null ;; esac"
+)
 
-    + unit: its name
+
+@operation()
+def run_docker() -> Commands:
     """
-    subject = f"service {unit}"
-    start = tuple(systemd.service._inner(service=unit, running=True))
-    enable = tuple(systemd.service._inner(service=unit, running=None, enabled=True))
-    tasks = (
-        _Task(subject, "start", "not running", start),
-        _Task(subject, "enable", "does not start at boot", enable),
-    )
-    yield from _carry_out(*(task for task in tasks if task.commands))
+    Run Docker, now and after each boot.
+    """
+    start = tuple(systemd.service._inner(service="docker", running=True))
+    enable = tuple(systemd.service._inner(service="docker", running=None, enabled=True))
+    tasks = []
+    if start:
+        commands = (*start, _RESUME_HEALTH_CHECKS)
+        tasks.append(_Task("service docker", "start", "not running", commands))
+    if enable:
+        tasks.append(_Task("service docker", "enable", "does not start at boot", enable))
+    yield from _carry_out(*tasks)
 
 
 _RESTART_DOCKER = (
     "systemctl reload docker &&"
     " timeout 20 sh -c 'until docker info --format {{.LiveRestoreEnabled}} | grep -q true;"
-    " do sleep 0.2; done'; systemctl restart docker"
+    " do sleep 0.2; done'; systemctl restart docker &&"
+    f" {_RESUME_HEALTH_CHECKS}"
 )
 
 

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from stack.docker import commands
 from stack.docker.observe import ADOPTED_DIR, ASIDE_SUFFIX
+from stack.docker.plan import Action
 from stack.docker.spec import (
     OWNER_LABEL,
     ConfigFile,
@@ -24,6 +25,9 @@ from stack.docker.spec import (
     Network,
     PublishedPort,
 )
+
+# In the order in which a plan has them for one container.
+ACTIONS = (*(action for action in Action if action is not Action.FINISH), Action.FINISH)
 
 Spec = TypeVar("Spec", Container, Network)
 
@@ -59,7 +63,7 @@ class Remade(Generic[Spec]):
     """A container or network made again by hand with our labels and something different.
 
     ``options`` are further options of ``docker create`` that the desired state has no word for;
-    ``shows`` are the lines of the plan about what differs.
+    ``shows`` are the lines of the plan about what differs; ``starts`` says that it also runs.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Remade(Generic[Spec]):
     alter: Callable[[Spec], Spec]
     shows: tuple[str, ...]
     options: tuple[str, ...] = ()
+    starts: bool = True
     cleanup: str = ""
 
 
@@ -105,9 +110,11 @@ def together(desired: Desired, cases: Iterable[Case]) -> Case:
         *(f"container {container.name}" for container in desired.containers[1:]),
     ]
 
-    def place(step: tuple[str, str]) -> int:
-        subject, _ = step
-        return order.index(subject if subject in order else subject.partition(" ")[0])
+    def place(step: tuple[str, str]) -> tuple[int, int]:
+        subject, text = step
+        rest = text.removeprefix(f"{subject}: ")
+        action = next((n for n, action in enumerate(ACTIONS) if rest.startswith(action)), 0)
+        return order.index(subject if subject in order else subject.partition(" ")[0]), action
 
     found = sorted((step for case in cases for step in steps(case.plan)), key=place)
     return Case(
@@ -174,7 +181,8 @@ def remade_containers(desired: Desired, cases: Iterable[Remade[Container]]) -> C
             spec = case.alter(spec)
         scripts.append(f"docker rm --force {container.name}")
         scripts.append(create(spec, [option for case in about for option in case.options]))
-        scripts.append(f"docker start {container.name}")
+        if all(case.starts for case in about):
+            scripts.append(f"docker start {container.name}")
         shows = [f"    {line}" for case in about for line in case.shows]
         shows.sort(key=lambda line: line.partition(": ")[0])
         plans.append(f"container {container.name}: replace the container (differs)")
@@ -276,7 +284,7 @@ CONTAINERS: tuple[Remade[Container], ...] = (
         "log options",
         "qdrant_new",
         lambda c: replace(c, log=LogConfig("json-file", {"max-size": "10m"})),
-        ("log option.max-file: - -> 3", "log option.max-size: 10m -> 100m"),
+        ("log option.max-size: 10m -> 100m",),
     ),
     Remade(
         "environment changed",
@@ -394,6 +402,7 @@ CONTAINERS: tuple[Remade[Container], ...] = (
         lambda c: replace(c, security=()),
         ("privileged: yes -> -", "security: label=disable -> no-new-privileges"),
         options=("--privileged",),
+        starts=False,
     ),
     Remade(
         "environment missing",
@@ -434,7 +443,7 @@ CONTAINERS: tuple[Remade[Container], ...] = (
         lambda c: replace(c, health=HealthCheck("true", interval=60)),
         (
             "health check: CMD-SHELL true every 60s, timeout 5s, retries 3, start period 0s"
-            " -> CMD-SHELL 'wget -q -O /dev/null http://127.0.0.1:9090/-/ready' every 5s,"
+            " -> CMD-SHELL 'wget -q -O /dev/null http://127.0.0.1:9090/-/ready' every 15s,"
             " timeout 10s, retries 3, start period 30s",
         ),
     ),
@@ -762,6 +771,7 @@ def _files(desired: Desired) -> Iterator[Case]:
     access = _file(desired, "ml_postgres", "pg_hba.conf")
     qdrant = _file(desired, "qdrant_new", "production.yaml")
     dashboard = _file(desired, "grafana_new", "agent.json")
+    other = _file(desired, "grafana_new", "saiga-metrics.json")
     datasource = _file(desired, "grafana_new", "prometheus.yaml")
     counters = _file(desired, "dcgm-exporter", "counters.csv")
     knowledge = _file(desired, "project_api", "BD_curs_data.yaml")
@@ -835,8 +845,8 @@ def _files(desired: Desired) -> Iterator[Case]:
     )
     yield Case(
         "Grafana: dashboard deleted",
-        f"rm {dashboard.path}",
-        f"container grafana_new: write a file {dashboard.path} (not found)",
+        f"rm {other.path}",
+        f"container grafana_new: write a file {other.path} (not found)",
     )
     yield Case(
         "Grafana: file with another owner",
@@ -931,7 +941,6 @@ def _images(desired: Desired) -> Iterator[Case]:
             "    image id: <an image> -> <an image>",
             "container agent_exporter: replace the container (differs)",
             "    image id: <an image> -> <an image>",
-            "    label.by: hand -> -",
         ),
         replaces=frozenset({"agent_exporter"}),
     )

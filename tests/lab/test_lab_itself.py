@@ -56,7 +56,7 @@ def test_there_is_no_way_out() -> None:
     assert lab("exec", "--", "ip", "route", "show", "default").stdout == ""
 
 
-@pytest.mark.parametrize(("name", "status"), [("lab2", 0), ("pypi.org", 2)])
+@pytest.mark.parametrize(("name", "status"), [("lab2", 0), ("example.org", 2)])
 def test_names_are_answered_at_once(name: str, status: int) -> None:
     assert on_host(f"timeout 2 getent ahostsv4 {name} >/dev/null; echo $?") == str(status)
 

@@ -60,7 +60,7 @@ def assert_given_back(lab: Lab, run: Run, name: str, lives: dict[str, tuple[str,
     assert gate
     lab.run(gate.command)
     old = now[name][0][:12]
-    assert f"the old one, {old}, is back: running, healthy" in run.text
+    assert f"the old one, {old}, is back: it {gate.title}\n" in run.text
     new = re.search(rf"container {name}: the new one, ([0-9a-f]{{12}}), was taken back", run.text)
     assert new, run.text
     assert new[1] != old
@@ -116,7 +116,7 @@ def test_a_setting_that_postgresql_does_not_take(lab: Lab, images: None, tmp_pat
     assert lab.lives() == lives
     assert "container ml_postgres: it did not take its new files: " in run.text
     assert "work_mem setting could not be applied" in run.text
-    assert "the files before are back: running, healthy" in run.text
+    assert "the files before are back: it answers SELECT 1\n" in run.text
     assert lab.run("docker exec ml_postgres psql -U postgres -qtAc 'SHOW work_mem'") == "16MB"
 
 

@@ -55,6 +55,8 @@ SEVERAL: dict[str, Any] = merge(
     {"postgres": {"settings": {"work_mem": "24MB"}}},
     {"networks": {"agent_default": {"dynamic_range": "172.20.64.0/18"}}},
 )
+# What the verification compares with the lab's own data.
+OTHER_THAN_THE_LAB = "test_networks or work_mem"
 QUICK = ("test_containers.py", "test_ports.py", "test_postgres.py", "test_qdrant.py")
 
 
@@ -151,7 +153,7 @@ def test_docker_is_killed_while_a_container_is_replaced(lab: Lab, site: Site, da
         hold.release()
         run = deploy.wait()
     if run.status:
-        assert f"the old one, {old}, is back: running, healthy" in run.text
+        assert f"the old one, {old}, is back: it lists its collections" in run.text
         assert lab.lives()["qdrant_new"][0].startswith(old)
     site.converges()
 
@@ -196,8 +198,7 @@ def test_random_kills(lab: Lab, site: Site, data: None) -> None:
     for deploy in moments(lab, site, int(os.environ.get("SAIGA_SOAK_KILLS", 30))):
         deploy.kill()
         site.converges()
-        verify(*QUICK)
-    verify()
+        verify(*QUICK, without=OTHER_THAN_THE_LAB)
 
 
 @pytest.mark.soak
@@ -207,4 +208,4 @@ def test_random_power_failures(lab: Lab, site: Site, data: None) -> None:
         deploy.kill()
         lab_command("power-on", "lab")
         site.converges()
-        verify()
+        verify(without=OTHER_THAN_THE_LAB)

@@ -322,7 +322,7 @@ def test_a_failing_gate_gives_the_old_container_back(answer: str, cause: str) ->
     )
     assert error == lines(
         f"container plain: the new one, 0123456789ab, was taken back: {cause}",
-        "the old one, 0123456789ab, is back: running, healthy",
+        "the old one, 0123456789ab, is back: it is running and healthy",
         "--- its state",
         "exited",
         "--- its last log lines",
@@ -441,6 +441,18 @@ def test_an_image_of_ours_is_built_from_its_context() -> None:
     assert remote.files[archive] == b"context of on_gpu"
     assert f"rm -f {archive}" in remote.scripts[-1]
     assert remote.scripts[-1].endswith(f"> {image_record(BUILT)}")
+
+
+def test_an_image_of_ours_that_is_still_there_gets_its_tag_back() -> None:
+    image = Host(ENGINES[-1]).images[BUILT]
+    remote = shell(
+        hosts.gone("images", BUILT),
+        ("docker tag", lambda host: host.images.update({BUILT: image}) or "tagged"),
+    )
+    apply(remote, remote.host.desired, "container on_gpu")
+    (tag,) = [script for script in remote.scripts if "docker tag" in script]
+    assert f'docker tag "$(cat {image_record(BUILT)})" {BUILT}' in tag
+    assert remote.files == {}
 
 
 # Files

@@ -84,6 +84,25 @@ def test_kill_names_what_does_not_end(hierarchy: Path, monkeypatch: pytest.Monke
         cgroups.kill("a", seconds=0)
 
 
+def test_kill_thaws_what_is_frozen(hierarchy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {name: hierarchy / "a/b" / name for name in ("freezer.state", "cgroup.freeze")}
+    files["freezer.state"].parent.mkdir(parents=True)
+    files["freezer.state"].write_text("FROZEN\n")
+    files["cgroup.freeze"].write_text("1\n")
+    processes = hierarchy / "a/b/cgroup.procs"
+    processes.write_text("12\n")
+
+    def end_unless_frozen(pid: int, signal: int) -> None:
+        if (files["freezer.state"].read_text(), files["cgroup.freeze"].read_text()) == (
+            "THAWED",
+            "0",
+        ):
+            processes.write_text("")
+
+    monkeypatch.setattr(cgroups.os, "kill", end_unless_frozen)
+    cgroups.kill("a", seconds=0.2)
+
+
 def test_remove_goes_from_the_leaves_up(hierarchy: Path) -> None:
     (hierarchy / "a/b/c").mkdir(parents=True)
     cgroups.remove("a")
