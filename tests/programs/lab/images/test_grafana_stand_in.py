@@ -92,7 +92,7 @@ providers:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a Prometheus that scrapes itself every second and has done so twice."""
+    """The URL of a Prometheus that scrapes itself every second and can give rates."""
     if shutil.which("prometheus") is None:
         pytest.fail(
             "the program `prometheus` is missing: apt-get install prometheus", pytrace=False
@@ -118,14 +118,15 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         f"{url}/-/ready",
     )
 
-    def scraped_twice() -> bool:
-        answer = requests.get(
-            f"{url}/api/v1/query", params={"query": "count_over_time(up[1m]) >= 2"}, timeout=5
-        )
+    # A range query ends at the last whole step, so the samples have to be older than one.
+    rate = "rate(prometheus_http_requests_total[4s] offset 2s)"
+
+    def gives_rates() -> bool:
+        answer = requests.get(f"{url}/api/v1/query", params={"query": rate}, timeout=5)
         return bool(answer.json()["data"]["result"])
 
     try:
-        wait_until(scraped_twice, "two scrapes")
+        wait_until(gives_rates, "the first rate")
         yield url
     finally:
         program.stop()
