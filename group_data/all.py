@@ -209,13 +209,20 @@ embedder = {
 # the least cosine similarity (0 to 1) of a passage that is used; it depends on the embedder.
 qdrant = {
     "collections": ["BD_curs_data", "BD_chat_question", "BD_organization_question"],
+    # Vectors (4 bytes times the dimension for each passage) and payload on disk instead of in
+    # memory. Set vectors_on_disk when they do not fit `services.qdrant.memory`; searches slow down.
+    "vectors_on_disk": False,
+    "payload_on_disk": True,
     "search_limit": 3,
     "score_threshold": 0.7,
 }
 
 # PostgreSQL 15: the database and the settings of postgresql.conf, in PostgreSQL's own notation.
+# PostgreSQL itself tries them first; what it does not take stops the deploy before any change.
 postgres = {
     "database": "ml_db",
+    # Extensions of the image to create in the database; one taken out of the list stays.
+    "extensions": [],
     "settings": {
         # Connections at once; each may use several times work_mem.
         "max_connections": "100",
@@ -240,6 +247,11 @@ prometheus = {
     "retention_time": "7d",
     "retention_size": "5GB",
 }
+
+# Secrets that the site supplies itself instead of having them generated on the host: the name of
+# one with {"file": PATH} or {"environment": NAME} of the controller, as in
+# {"grafana_admin": {"environment": "GRAFANA_PASSWORD"}}; `python -m stack secret list` names all.
+secrets = {}
 
 # A folder of the controller with one YAML file per collection: what the agent knows. The example is
 # replaced by your own course.

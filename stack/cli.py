@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from stack import secret_cli
 from stack.pyinfra.inventory import Target, targets
 from stack.site import SiteError
 from stack.wheels import WheelsError, wheels_for
@@ -21,10 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("fetch", help="download what image builds need")
     status = commands.add_parser("status", help="containers, addresses, ports and health of a site")
     status.add_argument("site", help="a group of inventory.py")
+    secret_cli.add_parser(commands)
     options = parser.parse_args(arguments)
     try:
         if options.command == "fetch":
             fetch()
+        elif options.command == "secret":
+            return secret_cli.run(options)
         else:
             for target in targets(options.site, ROOT):
                 print(status_table(target))

@@ -7,14 +7,23 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from stack.secrets import SECRETS
 
 SIZE = re.compile(r"(\d+)([kmg])")
 SIZE_FACTORS = {"k": 1024, "m": 1024**2, "g": 1024**3}
 
-CONNECTION_KEYS = re.compile(r"ssh_.*|_.*|local_.*|adopt")
+CONNECTION_KEYS = re.compile(r"ssh_.*|_.*|local_.*|adopt|rotate")
+# What postgresql.conf says by itself.
+POSTGRES_OWN = frozenset(
+    {
+        *("config_file", "data_directory", "hba_file", "ident_file", "listen_addresses"),
+        *("password_encryption", "port", "unix_socket_directories"),
+    }
+)
 
 
 class SiteError(ValueError):
@@ -130,13 +139,49 @@ class EmbedderSettings(_Strict):
 
 class QdrantSettings(_Strict):
     collections: list[Name] = Field(min_length=1)
+    vectors_on_disk: bool
+    payload_on_disk: bool
     search_limit: int = Field(gt=0)
     score_threshold: float = Field(ge=0, le=1)
 
 
+def _postgres_setting(name: str) -> str:
+    if name in POSTGRES_OWN:
+        raise ValueError(f"{name} is set by the toolkit itself; take it out")
+    return name
+
+
+PostgresSetting = Annotated[
+    str,
+    Field(pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$"),
+    AfterValidator(_postgres_setting),
+]
+
+
 class PostgresSettings(_Strict):
-    database: Name
-    settings: dict[str, str]
+    database: str = Field(pattern=r"^[a-z_][a-z0-9_]*$")
+    extensions: list[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]]
+    settings: dict[PostgresSetting, Annotated[str, Field(pattern=r"^[^'\\\n]*$")]]
+
+
+class SecretSource(_Strict):
+    file: str | None = None
+    environment: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.file is None) == (self.environment is None):
+            raise ValueError("name either a file or an environment variable of the controller")
+        return self
+
+
+def _secret_name(name: str) -> str:
+    if name not in (names := [secret.name for secret in SECRETS]):
+        raise ValueError(f"there is no secret of that name; there are {', '.join(names)}")
+    return name
+
+
+SecretName = Annotated[str, AfterValidator(_secret_name)]
 
 
 class PrometheusSettings(_Strict):
@@ -158,6 +203,7 @@ class Site(_Strict):
     qdrant: QdrantSettings
     postgres: PostgresSettings
     prometheus: PrometheusSettings
+    secrets: dict[SecretName, SecretSource]
     knowledge: str
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,40 +21,30 @@ from stack.docker.spec import (
     Volume,
 )
 from stack.images import build_of
+from stack.postgres import MAINTENANCE, Trial, reload_command
+from stack.postgres import check_command as postgres_check
+from stack.qdrant import check_command as qdrant_check
+from stack.secrets import (
+    GRAFANA_ADMIN,
+    POSTGRES_AGENT_EXPORTER,
+    POSTGRES_PROJECT_API,
+    POSTGRES_SUPERUSER,
+    QDRANT_API_KEY,
+    QDRANT_READ_ONLY_KEY,
+    SAIGA_API_KEY,
+    WEBBOT2_SESSION,
+    Secret,
+    SecretFile,
+    curl,
+)
 from stack.site import ServiceSettings, Site, parse_size
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG_DIR = "/etc/saiga-stack"
-SECRETS_DIR = f"{CONFIG_DIR}/secrets"
-
-POSTGRES_UID, PYTHON_UID, QDRANT_UID, PROMETHEUS_UID, GRAFANA_UID = 999, 10001, 1000, 65534, 472
+ROOT_UID, POSTGRES_UID, PYTHON_UID, QDRANT_UID = 0, 999, 10001, 1000
+PROMETHEUS_UID, GRAFANA_UID = 65534, 472
 GIB = 1024**3
 
-
-@dataclass(frozen=True)
-class Secret:
-    """A secret born on the host: its name and the uid of the one container that reads it."""
-
-    name: str
-    uid: int
-
-    @property
-    def path(self) -> str:
-        return f"{SECRETS_DIR}/{self.name}"
-
-
-POSTGRES_SUPERUSER = Secret("postgres_superuser", POSTGRES_UID)
-POSTGRES_PROJECT_API = Secret("postgres_project_api", PYTHON_UID)
-POSTGRES_AGENT_EXPORTER = Secret("postgres_agent_exporter", PYTHON_UID)
-WEBBOT2_SESSION = Secret("webbot2_session", PYTHON_UID)
-GRAFANA_ADMIN = Secret("grafana_admin", GRAFANA_UID)
-SECRETS = (
-    POSTGRES_SUPERUSER,
-    POSTGRES_PROJECT_API,
-    POSTGRES_AGENT_EXPORTER,
-    WEBBOT2_SESSION,
-    GRAFANA_ADMIN,
-)
 
 VOLUMES = {
     "postgres": ("postgres_data",),
@@ -134,8 +123,10 @@ def _volume(name: str, target: str) -> Mount:
     return Mount("volume", name, target)
 
 
-def _secret(secret: Secret) -> Mount:
-    return _bind(secret.path, f"/run/secrets/{secret.name}")
+def _reads(service: str, uid: int, *secrets: Secret, at_start: bool = True) -> dict[str, Any]:
+    """Files with the values of secrets for one service, and the folder that it finds them in."""
+    files = tuple(SecretFile(service, s.name, uid, (s,), at_start) for s in secrets)
+    return {"secrets": files, "secret_mounts": (_bind(files[0].folder, "/run/secrets"),)}
 
 
 def _http_probe(port: int, path: str) -> str:
@@ -166,6 +157,7 @@ class _Topology:
         settings: ServiceSettings = getattr(self.site.services, service)
         site = self.site
         start_period = options.pop("start_period", 30)
+        options["mounts"] = (*options.get("mounts", ()), *options.pop("secret_mounts", ()))
         return Container(
             name=settings.container,
             image=options.pop("image", settings.image),
@@ -209,14 +201,21 @@ class _Topology:
         return f"http://{settings.container}:{settings.ports[port].inside}"
 
     def postgres(self) -> Container:
-        name, database = self.site.services.postgres.container, self.site.postgres.database
+        service, database = self.site.services.postgres, self.site.postgres.database
+        name, user = service.container, f"{POSTGRES_UID}:{POSTGRES_UID}"
         config = f"{CONFIG_DIR}/postgres"
-        query = f"psql -U postgres -d {database} -qtAc"
-        ready = f"pg_isready -q -h 127.0.0.1 -d {database} && {query} 'SELECT 1'"
-        networks = [
-            str(self.site.networks[network].subnet)
-            for network in self.site.services.postgres.addresses
-        ]
+        query = f"psql -U postgres -d {MAINTENANCE} -qtAc 'SELECT 1'"
+        ready = f"pg_isready -q -h 127.0.0.1 && {query}"
+        networks = [str(self.site.networks[network].subnet) for network in service.addresses]
+        initialised = (self.root / "files/postgres/initialised.sh").read_text()
+        trial = Trial(
+            container=name,
+            image=service.image,
+            user=user,
+            volume="postgres_data",
+            memory=parse_size(service.memory),
+            script=(self.root / "files/postgres/check.sh").read_text(),
+        )
         return self.container(
             "postgres",
             health=ready,
@@ -227,12 +226,13 @@ class _Topology:
                 "POSTGRES_PASSWORD_FILE": f"/run/secrets/{POSTGRES_SUPERUSER.name}",
                 "POSTGRES_INITDB_ARGS": "--data-checksums --auth-host=scram-sha-256",
             },
-            user=f"{POSTGRES_UID}:{POSTGRES_UID}",
+            user=user,
             mounts=(
                 _volume("postgres_data", "/var/lib/postgresql/data"),
                 _bind(config, "/etc/postgresql"),
-                _secret(POSTGRES_SUPERUSER),
+                _bind(f"{CONFIG_DIR}/postgres-init", "/docker-entrypoint-initdb.d"),
             ),
+            **_reads("postgres", POSTGRES_UID, POSTGRES_SUPERUSER, at_start=False),
             tmpfs={
                 "/var/run/postgresql": f"uid={POSTGRES_UID},gid={POSTGRES_UID},mode=2775",
                 "/tmp": "",
@@ -243,54 +243,52 @@ class _Topology:
             files=(
                 self.render("postgres/postgresql.conf.j2", f"{config}/postgresql.conf"),
                 self.render("postgres/pg_hba.conf.j2", f"{config}/pg_hba.conf", networks=networks),
+                ConfigFile(f"{CONFIG_DIR}/postgres-init/initialised.sh", initialised, live=True),
             ),
-            reload=self._postgres_reload(name, query),
-        )
-
-    @staticmethod
-    def _postgres_reload(name: str, query: str) -> str:
-        """Reload; restart only when PostgreSQL itself says that a setting waits for it.
-
-        Fails with the lines that PostgreSQL does not take, which it would pass over until its next
-        start ends at them.
-        """
-        psql = f"docker exec {name} {query}"
-        mistakes = (
-            "SELECT format('%s line %s: %s %s', sourcefile, sourceline, name, error)"
-            " FROM pg_file_settings WHERE error IS NOT NULL AND coalesce(name, '') NOT IN"
-            " (SELECT name FROM pg_settings WHERE pending_restart)"
-            " UNION ALL SELECT format('pg_hba.conf line %s: %s', line_number, error)"
-            " FROM pg_hba_file_rules WHERE error IS NOT NULL"
-        )
-        return (
-            f"{psql} 'SELECT pg_reload_conf()' >/dev/null && sleep 1 && "
-            f'mistakes=$({psql} "{mistakes}") && '
-            'if [ -n "$mistakes" ]; then echo "$mistakes"; false; fi && '
-            f'if [ "$({psql} "SELECT count(*) FROM pg_settings WHERE pending_restart")" != 0 ];'
-            f" then docker restart {name} >/dev/null; fi"
+            check=postgres_check(trial),
+            reload=reload_command(name),
         )
 
     def qdrant(self) -> Container:
-        ports = self.site.services.qdrant.ports
+        service = self.site.services.qdrant
         config = f"{CONFIG_DIR}/qdrant/production.yaml"
+        keys = SecretFile(
+            "qdrant",
+            "keys.yaml",
+            QDRANT_UID,
+            (
+                *("service:\n  api_key: '", QDRANT_API_KEY),
+                *("'\n  read_only_api_key: '", QDRANT_READ_ONLY_KEY, "'\n"),
+            ),
+        )
+        collections = f"-sf -m 30 -o /dev/null http://{address(service, 'http')}/collections"
         return self.container(
             "qdrant",
-            health=_http_probe(ports["http"].inside, "/readyz"),
-            gate=self.gate("lists its collections", "qdrant", "http", "/collections"),
+            health=_http_probe(service.ports["http"].inside, "/readyz"),
+            gate=Gate(
+                "lists its collections", curl("api-key: ", QDRANT_READ_ONLY_KEY, collections)
+            ),
             user=f"{QDRANT_UID}:{QDRANT_UID}",
             mounts=(
                 _volume("qdrant_storage_new", "/qdrant/storage"),
                 _volume("qdrant_snapshots_new", "/qdrant/snapshots"),
                 _bind(config, "/qdrant/config/production.yaml"),
+                _bind(keys.path, "/qdrant/config/local.yaml"),
             ),
+            secrets=(keys,),
             tmpfs={"/tmp": ""},
             stop_timeout=30,
+            check=qdrant_check(
+                service.image,
+                "qdrant_storage_new",
+                (self.root / "files/qdrant/check.sh").read_text(),
+            ),
             files=(
                 self.render(
                     "qdrant/production.yaml.j2",
                     config,
-                    http_port=ports["http"].inside,
-                    grpc_port=ports["grpc"].inside,
+                    http_port=service.ports["http"].inside,
+                    grpc_port=service.ports["grpc"].inside,
                 ),
             ),
         )
@@ -301,16 +299,21 @@ class _Topology:
         defaults = {"temperature": settings.temperature, "top_p": settings.top_p}
         on_gpu = self.site.gpu == "nvidia"
         completion = json.dumps({"model": settings.served_name, "prompt": "1", "max_tokens": 1})
+        ask = (
+            "-sf -m 60 -o /dev/null -H 'Content-Type: application/json'"
+            f" -d '{completion}' http://{address(service, 'http')}/v1/completions"
+        )
+        program = f"{CONFIG_DIR}/saiga"
         return self.container(
             "saiga",
             health=f"curl -sf -o /dev/null http://127.0.0.1:{port}/health",
             start_period=settings.start_deadline,
             gate=Gate(
                 "completes one token",
-                "curl -sf -m 60 -o /dev/null -H 'Content-Type: application/json'"
-                f" -d '{completion}' http://{address(service, 'http')}/v1/completions",
+                curl("Authorization: Bearer ", SAIGA_API_KEY, ask),
                 deadline=settings.start_deadline,
             ),
+            entrypoint=("python3", "/opt/saiga-stack/serve.py"),
             command=(
                 *("--model", settings.model, "--served-model-name", settings.served_name),
                 *("--host", "0.0.0.0", "--port", str(port)),
@@ -324,7 +327,11 @@ class _Topology:
                 *settings.extra_arguments,
             ),
             environment={"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **settings.environment},
-            mounts=(_volume("saiga_cache", "/root/.cache"),),
+            mounts=(_volume("saiga_cache", "/root/.cache"), _bind(program, "/opt/saiga-stack")),
+            **_reads("saiga", ROOT_UID, SAIGA_API_KEY),
+            files=(
+                ConfigFile(f"{program}/serve.py", (self.root / "files/saiga/serve.py").read_text()),
+            ),
             shm_size=8 * GIB,
             gpus="all" if on_gpu else None,
             stop_timeout=30,
@@ -396,8 +403,13 @@ class _Topology:
                 **embedder,
                 **self._postgres_environment("project_api", POSTGRES_PROJECT_API),
                 "KNOWLEDGE_DIR": "/knowledge",
+                "SAIGA_API_KEY_FILE": f"/run/secrets/{SAIGA_API_KEY.name}",
+                "QDRANT_API_KEY_FILE": f"/run/secrets/{QDRANT_API_KEY.name}",
             },
-            mounts=(_secret(POSTGRES_PROJECT_API), _bind(knowledge, "/knowledge")),
+            mounts=(_bind(knowledge, "/knowledge"),),
+            **_reads(
+                "project_api", PYTHON_UID, POSTGRES_PROJECT_API, SAIGA_API_KEY, QDRANT_API_KEY
+            ),
             files=tuple(
                 ConfigFile(f"{knowledge}/{path.name}", path.read_text())
                 for path in sorted((self.root / site.knowledge).glob("*.yaml"))
@@ -413,7 +425,7 @@ class _Topology:
                 "PROJECT_API_URL": self.url("project_api"),
                 "SESSION_KEY_FILE": f"/run/secrets/{WEBBOT2_SESSION.name}",
             },
-            mounts=(_secret(WEBBOT2_SESSION),),
+            **_reads("webbot2", PYTHON_UID, WEBBOT2_SESSION),
         )
 
     def agent_exporter(self) -> Container:
@@ -438,8 +450,12 @@ class _Topology:
                 "SAIGA_METRICS_URL": f"{self.url('saiga')}/metrics",
                 **dcgm,
                 **self._postgres_environment("agent_exporter", POSTGRES_AGENT_EXPORTER),
+                "QDRANT_API_KEY_FILE": f"/run/secrets/{QDRANT_READ_ONLY_KEY.name}",
             },
-            mounts=(_secret(POSTGRES_AGENT_EXPORTER),),
+            **_reads(
+                *("agent_exporter", PYTHON_UID, POSTGRES_AGENT_EXPORTER, QDRANT_READ_ONLY_KEY),
+                at_start=False,
+            ),
         )
 
     def node_exporter(self) -> Container:
@@ -504,6 +520,7 @@ class _Topology:
                 _volume("prometheus_data_new", "/prometheus"),
                 _bind(config, "/etc/prometheus"),
             ),
+            **_reads("prometheus", PROMETHEUS_UID, QDRANT_READ_ONLY_KEY, at_start=False),
             read_only=True,
             stop_timeout=60,
             files=(
@@ -511,6 +528,7 @@ class _Topology:
                     "prometheus/prometheus.yml.j2",
                     f"{config}/prometheus.yml",
                     targets=scrape_targets(self.site),
+                    credentials={"qdrant": f"/run/secrets/{QDRANT_READ_ONLY_KEY.name}"},
                 ),
             ),
             reload=self._prometheus_reload(service.container),
@@ -552,8 +570,8 @@ class _Topology:
                 _volume("grafana_data_new", "/var/lib/grafana"),
                 _bind(f"{config}/provisioning", "/etc/grafana/provisioning"),
                 _bind(f"{config}/dashboards", "/etc/grafana/dashboards"),
-                _secret(GRAFANA_ADMIN),
             ),
+            **_reads("grafana", GRAFANA_UID, GRAFANA_ADMIN, at_start=False),
             tmpfs={"/tmp": ""},
             read_only=True,
             stop_timeout=30,

@@ -11,6 +11,7 @@ from stack.docker.audit import audit_step
 from stack.docker.observe import (
     ADOPTED_DIR,
     ASIDE_SUFFIX,
+    CHECK_DIR,
     IMAGES_DIR,
     LOADED_DIR,
     PREVIOUS_SUFFIX,
@@ -27,6 +28,13 @@ ENGINE_DEADLINE = 60
 # What shows more of the host than could be seen before: the container under its own name, the
 # defaults of an image. In the order in which they are done.
 REVEALING = (Action.RETURN, Action.PULL, Action.BUILD)
+# What a container's own check has to allow first.
+CHECKED = frozenset(
+    {
+        *(Action.WRITE, Action.CREATE, Action.REPLACE, Action.FINISH, Action.UPDATE),
+        *(Action.START, Action.RESTART, Action.RELOAD),
+    }
+)
 
 
 class RemoteError(RuntimeError):
@@ -78,6 +86,8 @@ def apply(remote: Remote, desired: Desired, subject: str, adopt: bool = False) -
             taken.append(step)
             worker.observe()
             steps = plan(desired, worker.observed, adopt).about(subject).steps
+    if any(step.action in CHECKED for step in steps):
+        worker.check(subject)
     for step in steps:
         worker.do(step)
         taken.append(step)
@@ -160,6 +170,23 @@ class _Worker:
             raise ApplyError(
                 f"{step.subject}: {error}; it stays as it is\n{self._diagnosis(name)}"
             ) from None
+
+    def check(self, subject: str) -> None:
+        """Let the program itself say, before anything is changed, whether it would serve."""
+        container = next(
+            (c for c in self.desired.containers if subject == f"container {c.name}"), None
+        )
+        if container is None or container.check is None:
+            return
+        folder = f"{CHECK_DIR}/{container.name}"
+        self.remote.run(f"rm -rf {folder} && mkdir -p {folder}")
+        for file in container.start_files:
+            self.remote.put(file.content.encode(), f"{folder}/{file.path.rpartition('/')[2]}")
+        script = f"trap 'rm -rf {folder}' EXIT\nchmod -R a+rX {folder}\nset -- {folder}"
+        try:
+            self.remote.run(f"{script}\n{container.check}")
+        except RemoteError as error:
+            raise ApplyError(f"{subject}: nothing was changed: {error}") from None
 
     def settle(self, subject: str) -> None:
         """Forget what would undo the change: the subject is as it has to be."""

@@ -12,10 +12,12 @@ from itertools import takewhile
 from typing import Any
 
 from stack.docker.spec import Desired
+from stack.secrets import SECRETS_DIR
 
 LOADED_DIR = "/var/lib/saiga-stack/loaded"
 IMAGES_DIR = "/var/lib/saiga-stack/images"
 ADOPTED_DIR = "/var/lib/saiga-stack/adopted"
+CHECK_DIR = "/var/lib/saiga-stack/check"
 ASIDE_SUFFIX = ".saiga-stack-old"
 # The content that a file of a container had before a change that is not yet proven.
 PREVIOUS_SUFFIX = ".previous"
@@ -72,6 +74,8 @@ class Observed:
     labels cannot be changed. ``unproven`` names the files whose change was interrupted before the
     container that reads them was seen to work. ``stale_folders`` maps a running container to the
     folders on the host that it still has mounted although they were deleted or replaced.
+    ``secrets`` maps the path of a secret's file to its modification time, in seconds since the
+    epoch; its content is never read.
     """
 
     engine: Engine | None = None
@@ -86,6 +90,7 @@ class Observed:
     adopted: frozenset[str] = frozenset()
     unproven: frozenset[str] = frozenset()
     stale_folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    secrets: Mapping[str, float] = field(default_factory=dict)
 
 
 def image_record(reference: str) -> str:
@@ -160,6 +165,8 @@ def observation_script(desired: Desired) -> str:
             ),
             "s stale",
             _STALE_FOLDERS,
+            "s secrets",
+            f"stat -c '%.Y %n' {SECRETS_DIR}/*/* 2>/dev/null || true",
             # A Docker that goes away in between shows half of the host: it did not answer.
             "s engine",
             "docker version --format '{{.Server.Version}}' 2>/dev/null || echo -",
@@ -248,6 +255,11 @@ def _stale_folders(text: str) -> dict[str, tuple[str, ...]]:
     return folders
 
 
+def _secrets(text: str) -> dict[str, float]:
+    rows = (line.split(" ", 1) for line in text.splitlines())
+    return {path: float(modified) for modified, path in rows}
+
+
 def parse(output: str) -> Observed:
     """Parse the output of :func:`observation_script`.
 
@@ -270,4 +282,5 @@ def parse(output: str) -> Observed:
         adopted=frozenset(sections["adopted"].split()),
         unproven=frozenset(sections.get("unproven", "").splitlines()),
         stale_folders=_stale_folders(sections.get("stale", "")),
+        secrets=_secrets(sections.get("secrets", "")),
     )

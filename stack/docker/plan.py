@@ -430,6 +430,16 @@ def _read_edited_files(container: Container, document: Json, observed: Observed)
     return any(moment <= started for moment in edited)
 
 
+def _newer_secrets(container: Container, document: Json, observed: Observed) -> list[str]:
+    """Names of the secrets that the running container read before they were changed."""
+    started = datetime.fromisoformat(document["State"]["StartedAt"]).timestamp()
+    return [
+        file.name
+        for file in container.secrets
+        if file.at_start and observed.secrets.get(file.path, started) > started
+    ]
+
+
 def _plan_reload(
     container: Container, subject: str, document: Json, observed: Observed, rewritten: bool
 ) -> Iterator[Step]:
@@ -491,8 +501,11 @@ def _plan_container(container: Container, observed: Observed) -> Iterator[Step]:
         return
     running = list(_plan_running(subject, document))
     yield from running
+    asleep = [step for step in running if step.action is not Action.UNPAUSE]
     if not running and (folders := observed.stale_folders.get(container.name)):
         cause = f"it has a deleted folder mounted: {', '.join(folders)}"
         yield Step(subject, Action.RESTART, cause)
-    elif all(step.action is Action.UNPAUSE for step in running):
+    elif not asleep and (names := _newer_secrets(container, document, observed)):
+        yield Step(subject, Action.RESTART, f"it started before {', '.join(names)} was changed")
+    elif not asleep:
         yield from _plan_reload(container, subject, document, observed, rewritten)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from stack.secrets import SecretFile
+
 OWNER_LABEL = "saiga-stack.managed"
 FILES_LABEL = "saiga-stack.files"
 CONTEXT_LABEL = "saiga-stack.context"
@@ -122,7 +124,12 @@ class Build:
 
 @dataclass(frozen=True)
 class Container:
-    """A container as it has to run. ``None`` or empty means the image's or the engine's default."""
+    """A container as it has to run. ``None`` or empty means the image's or the engine's default.
+
+    ``check`` is a host shell command that is run before files or the container are changed; ``$1``
+    is a folder with its start files, by name. It fails, saying why in one sentence, when the
+    program would not serve with them. ``secrets`` are files with secrets that it has mounted.
+    """
 
     name: str
     image: str
@@ -154,6 +161,8 @@ class Container:
     hostname: str | None = None
     extra_hosts: tuple[str, ...] = ()
     files: tuple[ConfigFile, ...] = ()
+    secrets: tuple[SecretFile, ...] = ()
+    check: str | None = None
     reload: str | None = None
     gate: Gate | None = None
 

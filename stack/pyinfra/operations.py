@@ -1,41 +1,31 @@
 """Operations on what the toolkit owns. Each observes, plans, and yields only what has to change."""
 
 import json
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from pyinfra import host, logger, state
-from pyinfra.api import FileUploadCommand, Host, State, StringCommand, operation
+from pyinfra.api import FileUploadCommand, Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.state import StateStage
 from pyinfra.facts.deb import DebPackages
 from pyinfra.operations import apt, systemd
 
 from stack.docker.apply import ApplyError, RemoteError, apply
-from stack.docker.audit import audit_command
 from stack.docker.fields import differences
 from stack.docker.observe import Observed, observation_script
 from stack.docker.plan import Action, Change, Plan, Refusal, plan
 from stack.docker.spec import OWNER_LABEL, Container, Desired
 from stack.images import archive
-from stack.pyinfra.facts import (
-    DaemonConfig,
-    HostObservation,
-    PostgresObjects,
-    QdrantCollections,
-    SecretFiles,
-)
+from stack.pyinfra.facts import DaemonConfig, HostObservation
 from stack.pyinfra.refuse import refuse
-from stack.pyinfra.remote import PyinfraRemote, operator
+from stack.pyinfra.remote import PyinfraRemote
 from stack.pyinfra.site import Stack
+from stack.pyinfra.tasks import Commands, carry_out
 from stack.site import DockerSettings
-from stack.topology import SECRETS_DIR, Secret
+from stack.tasks import Task
 from stack.wheels import WheelsError
-
-Commands = Generator[str | PyinfraCommand, None, None]
 
 _observations: WeakKeyDictionary[Host, tuple[StateStage, Observed]] = WeakKeyDictionary()
 _plans: WeakKeyDictionary[Host, tuple[Observed, Plan]] = WeakKeyDictionary()
@@ -64,33 +54,6 @@ def _context(container: Container) -> bytes:
         raise RemoteError(str(error)) from None
 
 
-@dataclass(frozen=True)
-class _Task:
-    """A change that no plan of containers knows of: what to say about it and how to make it."""
-
-    subject: str
-    action: str
-    cause: str
-    commands: tuple[str | PyinfraCommand, ...]
-    changes: tuple[Change, ...] = ()
-
-    def __str__(self) -> str:
-        lines = [f"{self.subject}: {self.action} ({self.cause})"]
-        return "\n".join([*lines, *(f"    {change}" for change in self.changes)])
-
-
-def _carry_out(*tasks: _Task) -> Commands:
-    """Say what the tasks are about; each has its line in the host's audit log before it is done."""
-    for task in tasks:
-        for line in str(task).splitlines():
-            host.log(line)
-    for task in tasks:
-        yield StringCommand(
-            audit_command(operator(), task.subject, task.action, task.cause, changes=task.changes)
-        )
-        yield from task.commands
-
-
 def current_plan(target: Host, stack: Stack) -> Plan:
     """What would change on ``target`` now. Raises Refusal as plan() does."""
     observed = _observe(target, stack.desired)
@@ -105,7 +68,7 @@ def current_plan(target: Host, stack: Stack) -> Plan:
 _HARMLESS = frozenset({Action.WRITE, Action.RELOAD, Action.UPDATE})
 
 
-def _can_be_asked(stack: Stack, container: str) -> bool:
+def can_be_asked(stack: Stack, container: str) -> bool:
     """Whether ``container`` is the one it has to be: what another one holds says nothing."""
     if state.is_executing:
         return True
@@ -187,8 +150,8 @@ def packages(names: tuple[str, ...]) -> Commands:
     if missing := sorted(set(names) - installed.keys()):
         install = apt.packages._inner(packages=list(names), no_recommends=True)
         commands = (*apt.update._inner(), *install)
-        yield from _carry_out(
-            _Task(f"packages {' '.join(missing)}", "install", "not found", commands)
+        yield from carry_out(
+            Task(f"packages {' '.join(missing)}", "install", "not found", commands)
         )
 
 
@@ -211,10 +174,10 @@ def run_docker() -> Commands:
     tasks = []
     if start:
         commands = (*start, _RESUME_HEALTH_CHECKS)
-        tasks.append(_Task("service docker", "start", "not running", commands))
+        tasks.append(Task("service docker", "start", "not running", commands))
     if enable:
-        tasks.append(_Task("service docker", "enable", "does not start at boot", enable))
-    yield from _carry_out(*tasks)
+        tasks.append(Task("service docker", "enable", "does not start at boot", enable))
+    yield from carry_out(*tasks)
 
 
 _RESTART_DOCKER = (
@@ -267,156 +230,5 @@ def daemon_config(settings: DockerSettings) -> Commands:
     after = {key: json.dumps(value) for key, value in wanted.items()}
     changes = tuple(Change(*change) for change in differences(before, after))
     cause = "not found" if present is None else "differs"
-    yield from _carry_out(_Task("file /etc/docker/daemon.json", "write", cause, commands, changes))
+    yield from carry_out(Task("file /etc/docker/daemon.json", "write", cause, commands, changes))
     forget(host)
-
-
-@operation()
-def secrets(stack: Stack, wanted: tuple[Secret, ...]) -> Commands:
-    """
-    Give every secret a value, born on the host, and its owner and mode; a value is never changed.
-
-    + stack: what has to stand on the host
-    + wanted: the secrets
-
-    A lost file gets its value back from the container that still has it.
-    """
-    present = host.get_fact(SecretFiles, folder=SECRETS_DIR)
-    readers = {
-        mount.source: (container.name, mount.target)
-        for container in stack.desired.containers
-        for mount in container.mounts
-    }
-    yield from _carry_out(*_secret_tasks(wanted, present, readers))
-
-
-def _secret_tasks(
-    wanted: tuple[Secret, ...],
-    present: dict[str, tuple[str, str]],
-    readers: dict[str, tuple[str, str]],
-) -> Iterator[_Task]:
-    for secret in wanted:
-        subject, path, new = f"secret {secret.name}", secret.path, f"{secret.path}.new"
-        protect = f"chown {secret.uid} {{0}} && chmod 0400 {{0}}"
-        if secret.name in present:
-            before, after = " ".join(present[secret.name]), f"400 {secret.uid}"
-            if before != after:
-                change = Change("mode and owner", before, after)
-                yield _Task(subject, "protect", "differs", (protect.format(path),), (change,))
-            continue
-        value = "head -c 24 /dev/urandom | base64 | tr '+/' '-_' | tr -d '\\n'"
-        if secret.path in readers:
-            container, target = readers[secret.path]
-            process = f"$(docker inspect --format '{{{{.State.Pid}}}}' {container} 2>/dev/null)"
-            value = f"{{ cat /proc/{process}/root{target} 2>/dev/null || {value}; }}"
-        make = (
-            f"install -d -m 0700 {SECRETS_DIR} && umask 077 && {value} > {new} &&"
-            f" {protect.format(new)} && mv {new} {path}"
-        )
-        yield _Task(subject, "restore or generate", "not found", (make,))
-
-
-@operation()
-def qdrant_collections(
-    stack: Stack, container: str, url: str, names: tuple[str, ...], dimension: int
-) -> Commands:
-    """
-    Create missing collections for cosine similarity; nothing is ever dropped.
-
-    + stack: what has to stand on the host
-    + container: Qdrant's
-    + url: Qdrant's REST API as the host reaches it
-    + names: the collections
-    + dimension: the embedder's
-    """
-    if not _can_be_asked(stack, container):
-        return
-    present = host.get_fact(QdrantCollections, url=url)
-    for name in present.keys() & names:
-        if present[name] != dimension:
-            yield from refuse(
-                f"collection {name} holds vectors of {present[name]} dimensions, but the embedder"
-                f" makes {dimension}; keep the embedder or name a new collection in"
-                f" qdrant.collections"
-            )
-            return
-    body = f'{{"vectors": {{"size": {dimension}, "distance": "Cosine"}}}}'
-    create = f"curl -sSf -m 60 -o /dev/null -X PUT -H 'Content-Type: application/json' -d '{body}'"
-    change = Change("dimension", "-", str(dimension))
-    yield from _carry_out(
-        *(
-            _Task(
-                f"collection {name}",
-                "create",
-                "not found",
-                (f"{create} {url}/collections/{name}",),
-                (change,),
-            )
-            for name in names
-            if name not in present
-        )
-    )
-
-
-_POSTGRES_QUERY = """
-SELECT 'role ' || rolname FROM pg_roles WHERE rolname IN ('project_api', 'agent_exporter')
-UNION ALL SELECT 'schema ' || nspname FROM pg_namespace
-  WHERE nspname = 'agent' AND nspowner = to_regrole('project_api')
-UNION ALL SELECT 'usage ' || grantee.rolname
-  FROM pg_namespace n, aclexplode(n.nspacl) acl JOIN pg_roles grantee ON grantee.oid = acl.grantee
-  WHERE n.nspname = 'agent' AND acl.privilege_type = 'USAGE'
-UNION ALL SELECT 'default select ' || grantee.rolname
-  FROM pg_default_acl d, aclexplode(d.defaclacl) acl
-  JOIN pg_roles grantee ON grantee.oid = acl.grantee
-  WHERE d.defaclnamespace = to_regnamespace('agent') AND acl.privilege_type = 'SELECT'
-"""
-
-
-@operation()
-def postgres_roles(
-    stack: Stack, container: str, database: str, passwords: dict[str, Secret]
-) -> Commands:
-    """
-    The roles project_api (owner of schema ``agent``) and agent_exporter (reads it), the schema and
-    the privileges.
-
-    + stack: what has to stand on the host
-    + container: PostgreSQL's
-    + database: where the schema stands
-    + passwords: role to its secret; the value goes from the file to psql's standard input
-    """
-    if not _can_be_asked(stack, container):
-        return
-    present = host.get_fact(
-        PostgresObjects,
-        container=container,
-        database=database,
-        query=_POSTGRES_QUERY,
-        passwords={role: secret.path for role, secret in passwords.items()},
-    )
-    psql = f"docker exec -i {container} psql -U postgres -d {database} -qXv ON_ERROR_STOP=1"
-    yield from _carry_out(*_postgres_tasks(psql, passwords, present))
-
-
-def _postgres_tasks(psql: str, passwords: dict[str, Secret], present: set[str]) -> Iterator[_Task]:
-    for role, secret in passwords.items():
-        value = f'printf "PASSWORD \'"; cat {secret.path}; printf "\';\\n"'
-        if f"role {role}" not in present:
-            create = f"{{ printf 'CREATE ROLE {role} LOGIN '; {value}; }} | {psql}"
-            yield _Task(f"role {role}", "create", "not found", (create,))
-        elif f"login {role}" not in present:
-            alter = f"{{ printf 'ALTER ROLE {role} LOGIN '; {value}; }} | {psql}"
-            yield _Task(f"role {role}", "set the password", "cannot log in", (alter,))
-    if "schema agent" not in present:
-        schema = f"{psql} -c 'CREATE SCHEMA IF NOT EXISTS agent AUTHORIZATION project_api'"
-        yield _Task("schema agent", "create", "not found", (schema,))
-    if {"usage agent_exporter", "default select agent_exporter"} - present:
-        grants = (
-            "GRANT USAGE ON SCHEMA agent TO agent_exporter;"
-            " GRANT SELECT ON ALL TABLES IN SCHEMA agent TO agent_exporter;"
-            " ALTER DEFAULT PRIVILEGES FOR ROLE project_api IN SCHEMA agent"
-            " GRANT SELECT ON TABLES TO agent_exporter;"
-            " ALTER ROLE agent_exporter SET statement_timeout = '3s'"
-        )
-        command = StringCommand(f'{psql} -c "{grants}"')
-        yield _Task("role agent_exporter", "grant", "privileges missing", (command,))

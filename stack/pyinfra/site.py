@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from pyinfra.api import DeployError, Host
 
 from stack.docker.spec import Desired
+from stack.secrets import SECRETS
 from stack.site import Site, SiteError, load
 from stack.topology import desired
 
 
 @dataclass(frozen=True)
 class Stack:
-    """One host's site and everything that has to stand on it; ``adopt`` as in plan()."""
+    """One host's site and everything that has to stand on it; ``adopt`` as in plan(); ``rotate``
+    names the secrets that get a new value in this run."""
 
     site: Site
     desired: Desired
     adopt: bool
+    rotate: frozenset[str] = frozenset()
 
 
 def stack_of(host: Host) -> Stack:
@@ -31,4 +34,19 @@ def stack_of(host: Host) -> Stack:
         site = load(*layers)
     except SiteError as error:
         raise DeployError(f"the data of {host.name} is wrong:\n{error}") from None
-    return Stack(site, desired(site), adopt=overrides.get("adopt") in ("yes", True))
+    adopt = overrides.get("adopt") in ("yes", True)
+    return Stack(site, desired(site), adopt, _rotated(site, overrides.get("rotate")))
+
+
+def _rotated(site: Site, rotate: object) -> frozenset[str]:
+    """The secrets that ``--data rotate=NAME`` is about; ``all`` are those that the host keeps."""
+    names = [secret.name for secret in SECRETS]
+    if rotate is None:
+        return frozenset()
+    if rotate == "all":
+        return frozenset(names) - site.secrets.keys()
+    if rotate in site.secrets:
+        raise DeployError(f"secret {rotate} is supplied by the site: change it there and deploy")
+    if rotate not in names:
+        raise DeployError(f"there is no secret {rotate}; there are {', '.join(names)}")
+    return frozenset({str(rotate)})

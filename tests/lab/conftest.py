@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +13,14 @@ import pytest
 
 from stack.docker.spec import Desired
 from stack.pyinfra.inventory import Target, targets
+from stack.secrets import QDRANT_API_KEY, curl
 
 ROOT = Path(__file__).resolve().parents[2]
 PYINFRA = ROOT / ".venv/bin/pyinfra"
-SUBJECTS = "packages|file|service|secret|leftovers|network|volume|container|role|schema|collection"
+SUBJECTS = (
+    "packages|file|service|secret|leftovers|network|volume|container|collection"
+    "|settings|database|role|schema|extension|administrator"
+)
 PLAN_LINE = re.compile(rf"^    \[lab\] ((?:(?:{SUBJECTS})[ :]|    ).*)$", re.M)
 
 
@@ -58,6 +63,17 @@ class Lab:
         if check and done.returncode:
             raise AssertionError(f"{command}\nexit {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout.strip()
+
+    def qdrant(self, method: str, url: str, body: str = "{}") -> str:
+        """Ask Qdrant as the host may, with the key of the site."""
+        request = f"-sSf -m 60 -X {method} -H 'Content-Type: application/json' -d '{body}' '{url}'"
+        return self.run(curl("api-key: ", QDRANT_API_KEY, request))
+
+    def psql(self, statement: str, database: str = "postgres") -> str:
+        """Ask PostgreSQL as its superuser."""
+        return self.run(
+            f"docker exec ml_postgres psql -U postgres -d {database} -qtAc {shlex.quote(statement)}"
+        )
 
     def pyinfra(self, *options: str, inventory: str = "inventory.py", timeout: int = 900) -> Run:
         done = subprocess.run(

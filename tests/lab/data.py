@@ -46,6 +46,4 @@ class Data:
 
     def _qdrant(self, method: str, path: str, body: str = "{}") -> str:
         url = POINTS.format(label=self.label, path=path)
-        return self.lab.run(
-            f"curl -sSf -m 60 -X {method} -H 'Content-Type: application/json' -d '{body}' '{url}'"
-        )
+        return self.lab.qdrant(method, url, body)

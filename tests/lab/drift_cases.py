@@ -25,6 +25,7 @@ from stack.docker.spec import (
     Network,
     PublishedPort,
 )
+from stack.secrets import QDRANT_API_KEY, curl
 
 # In the order in which a plan has them for one container.
 ACTIONS = (*(action for action in Action if action is not Action.FINISH), Action.FINISH)
@@ -105,9 +106,10 @@ def together(desired: Desired, cases: Iterable[Case]) -> Case:
         "leftovers",
         *(f"network {network.name}" for network in desired.networks),
         *(f"volume {volume.name}" for volume in desired.volumes),
-        "container ml_postgres",
-        "role",
-        *(f"container {container.name}" for container in desired.containers[1:]),
+        *("container ml_postgres", "settings", "role", "database", "schema", "extension"),
+        *("container qdrant_new", "collection"),
+        *(f"container {container.name}" for container in desired.containers[2:]),
+        "administrator",
     ]
 
     def place(step: tuple[str, str]) -> tuple[int, int]:
@@ -882,22 +884,46 @@ def _files(desired: Desired) -> Iterator[Case]:
         lines(f"container project_api: write a file {knowledge.path} (differs)", content),
     )
     secrets = "/etc/saiga-stack/secrets"
-    keep = f"sha256sum {secrets}/* > /tmp/drift-secrets"
+    keep = f"find {secrets} -type f -exec sha256sum {{}} + > /tmp/drift-secrets"
     kept = "sha256sum --check --quiet /tmp/drift-secrets"
     yield Case(
         "secret with another mode",
         lines(keep, f"chmod 0644 {secrets}/webbot2_session"),
         lines(
             "secret webbot2_session: protect (differs)",
-            "    mode and owner: 644 10001 -> 400 10001",
+            "    mode and owner: 644:0 -> 400:0",
         ),
-        check=lines(kept, f"test $(stat -c %a:%u {secrets}/webbot2_session) = 400:10001"),
+        check=lines(kept, f"test $(stat -c %a:%u {secrets}/webbot2_session) = 400:0"),
     )
     yield Case(
         "secret deleted",
         lines(keep, f"rm {secrets}/postgres_agent_exporter"),
         "secret postgres_agent_exporter: restore or generate (not found)",
-        check=lines(kept, f"test $(stat -c %a:%u {secrets}/postgres_agent_exporter) = 400:10001"),
+        check=lines(kept, f"test $(stat -c %a:%u {secrets}/postgres_agent_exporter) = 400:0"),
+    )
+    of_container = f"{secrets}/agent_exporter/qdrant_read_only_key"
+    yield Case(
+        "secret of a container deleted",
+        lines(keep, f"rm {of_container}"),
+        "secret agent_exporter/qdrant_read_only_key: write (not found)",
+        check=lines(kept, f"test $(stat -c %a:%u {of_container}) = 400:10001"),
+    )
+    of_container = f"{secrets}/project_api/saiga_api_key"
+    yield Case(
+        "secret of a container readable by others",
+        lines(keep, f"chmod 0444 {of_container}; chmod 0755 {secrets}/project_api"),
+        lines(
+            *(
+                f"secret project_api/{name}: protect (differs)\n"
+                f"    mode and owner: {mode}:10001 in 755:10001 -> 400:10001 in 500:10001"
+                for name, mode in (
+                    ("postgres_project_api", "400"),
+                    ("saiga_api_key", "444"),
+                    ("qdrant_api_key", "400"),
+                )
+            ),
+        ),
+        check=kept,
     )
     yield Case(
         "password changed in the database",
@@ -907,8 +933,84 @@ def _files(desired: Desired) -> Iterator[Case]:
     yield Case(
         "privilege revoked in the database",
         _sql("REVOKE USAGE ON SCHEMA agent FROM agent_exporter"),
-        "role agent_exporter: grant (privileges missing)",
+        "role agent_exporter: grant (missing: USAGE ON SCHEMA agent)",
     )
+    reloaded, restarted = _altered(desired, restart=False), _altered(desired, restart=True)
+    yield Case(
+        "PostgreSQL: settings altered on the server",
+        lines(*(_alter(*setting) for setting in reloaded), _sql("SELECT pg_reload_conf()")),
+        lines(
+            "settings of PostgreSQL: reset (set by ALTER SYSTEM)",
+            *(f"    {name}: {value} -> {SETTINGS[name][1]}" for name, value in reloaded),
+        ),
+        check=_shows(reloaded),
+    )
+    yield Case(
+        "PostgreSQL: restart-only settings altered on the server",
+        lines(
+            *(_alter(*setting) for setting in restarted),
+            "docker restart ml_postgres",
+            _until(_sql("SELECT 1")),
+        ),
+        lines(
+            "settings of PostgreSQL: reset (set by ALTER SYSTEM)",
+            *(f"    {name}: {value} -> {SETTINGS[name][1]}" for name, value in restarted),
+        ),
+        restarts=frozenset({"ml_postgres"}),
+        check=_shows(restarted),
+    )
+    yield Case(
+        "PostgreSQL: setting of the database",
+        _sql("ALTER DATABASE ml_db SET work_mem = '64kB'"),
+        lines("database ml_db: set (differs)", "    settings: work_mem=64kB -> -"),
+    )
+    yield Case(
+        "Qdrant: payload index deleted",
+        curl(
+            "api-key: ",
+            QDRANT_API_KEY,
+            "-sSf -X DELETE 'http://172.22.0.7:6333/collections/BD_curs_data/index/course?wait=true'",
+        ),
+        lines(
+            "collection BD_curs_data: index course (not found)",
+            "    type: - -> keyword",
+        ),
+    )
+    yield Case(
+        "Grafana: password of the administrator",
+        "echo changed-by-hand | docker exec -i grafana_new"
+        " grafana cli admin reset-admin-password --password-from-stdin",
+        "administrator of Grafana: set the password (cannot log in)",
+    )
+
+
+# Name to another value, the seed's value, and whether a change takes a restart.
+SETTINGS = {
+    "effective_cache_size": ("512MB", "768MB", False),
+    "maintenance_work_mem": ("64MB", "128MB", False),
+    "max_connections": ("40", "100", True),
+    "max_wal_size": ("2GB", "4GB", False),
+    "min_wal_size": ("512MB", "1GB", False),
+    "shared_buffers": ("128MB", "256MB", True),
+    "wal_buffers": ("8MB", "16MB", True),
+    "work_mem": ("4MB", "16MB", False),
+}
+
+
+def _altered(desired: Desired, *, restart: bool) -> list[tuple[str, str]]:
+    """Settings with other values than the site's, those that take a restart or all others."""
+    conf = _file(desired, "ml_postgres", "postgresql.conf").content
+    assert all(f"{name} = '{right}'" in conf for name, (_, right, _) in SETTINGS.items())
+    return [(name, other) for name, (other, _, slow) in SETTINGS.items() if slow == restart]
+
+
+def _alter(name: str, value: str) -> str:
+    return _sql(f"ALTER SYSTEM SET {name} = '{value}'")
+
+
+def _shows(settings: list[tuple[str, str]]) -> str:
+    shown = ((_sql(f"SHOW {name}"), SETTINGS[name][1]) for name, _ in settings)
+    return lines(*(f'test "$({show})" = {right}' for show, right in shown))
 
 
 def _sql(statement: str) -> str:

@@ -65,6 +65,11 @@ BATCHES: dict[str, tuple[str, ...]] = {
         "image of ours deleted",
         "secret deleted",
         "secret with another mode",
+        "secret of a container deleted",
+        "PostgreSQL: settings altered on the server",
+        "PostgreSQL: setting of the database",
+        "Qdrant: payload index deleted",
+        "Grafana: password of the administrator",
     ),
     "interrupted replacements": (
         "set aside",
@@ -90,6 +95,8 @@ BATCHES: dict[str, tuple[str, ...]] = {
         "another image behind the tag",
         "set aside, new one created without its second network",
         "PostgreSQL: file with another owner",
+        "secret of a container readable by others",
+        "PostgreSQL: restart-only settings altered on the server",
         "password changed in the database",
         "privilege revoked in the database",
     ),
@@ -164,9 +171,12 @@ def _operation(subject: str) -> str:
     others = {
         "file": "Configure the daemon",
         "service": "Run Docker",
-        "secret": "Generate what is missing",
-        "role": "Roles and schema",
+        **dict.fromkeys(("settings", "database", "role"), "Settings, roles and schema"),
+        "collection": "Collections",
+        "administrator": "Administrator",
     }
+    if subject.startswith("secret "):
+        return "Files of the containers" if "/" in subject else "Generate what is missing"
     return others.get(subject.partition(" ")[0], f"{subject[0].upper()}{subject[1:]}")
 
 

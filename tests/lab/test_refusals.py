@@ -87,16 +87,17 @@ def test_a_stranger_in_a_network_that_has_to_be_made_again(
 
 def test_a_collection_of_another_dimension(lab: Lab, untouched: None, tmp_path: Path) -> None:
     body = '{"vectors": {"size": 8, "distance": "Cosine"}}'
-    lab.run(f"curl -sSf -X PUT -H 'Content-Type: application/json' -d '{body}' {QDRANT}/BD_other")
+    lab.qdrant("PUT", f"{QDRANT}/BD_other", body)
     try:
         data = {"qdrant": {"collections": ["BD_other"]}}
         run = lab.pyinfra("-y", inventory=variant(tmp_path, data))
         assert run.status != 0
         sentence = (
-            "collection BD_other holds vectors of 8 dimensions, but the embedder makes 384;"
-            " keep the embedder or name a new collection in qdrant.collections"
+            "collection BD_other holds vectors of 8 dimensions, compared by Cosine, but the"
+            " embedder makes 384, compared by Cosine; keep the embedder or name a new collection in"
+            " qdrant.collections"
         )
         assert sentence in run.text
-        assert '"size":8' in lab.run(f"curl -sSf {QDRANT}/BD_other").replace(" ", "")
+        assert '"size":8' in lab.qdrant("GET", f"{QDRANT}/BD_other").replace(" ", "")
     finally:
-        lab.run(f"curl -sSf -X DELETE {QDRANT}/BD_other")
+        lab.qdrant("DELETE", f"{QDRANT}/BD_other")

@@ -16,6 +16,20 @@ def published(name: str, port: int, bind: str = "127.0.0.1") -> dict[str, Any]:
 
 
 MISTAKES = [
+    (
+        {"postgres": {"settings": {"port": "5433"}}},
+        "postgres.settings.port.[key]: port is set by the toolkit itself; take it out",
+    ),
+    (
+        {"secrets": {"grafana": {"file": "/tmp/x"}}},
+        "secrets.grafana.[key]: there is no secret of that name; there are postgres_superuser,"
+        " postgres_project_api, postgres_agent_exporter, qdrant_api_key, qdrant_read_only_key,"
+        " saiga_api_key, grafana_admin, webbot2_session",
+    ),
+    (
+        {"secrets": {"grafana_admin": {}}},
+        "secrets.grafana_admin: name either a file or an environment variable of the controller",
+    ),
     ({"servces": {}}, "servces: unknown key"),
     (service("qdrant", imge="x:1"), "services.qdrant.imge: unknown key"),
     (

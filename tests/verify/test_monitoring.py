@@ -7,8 +7,9 @@ from pathlib import Path
 import requests
 from testinfra.host import Host
 
+from stack.secrets import GRAFANA_ADMIN
 from stack.site import Site
-from stack.topology import GRAFANA_ADMIN, scrape_targets
+from stack.topology import scrape_targets
 
 DASHBOARDS = Path(__file__).resolve().parents[2] / "files/grafana/dashboards"
 

@@ -46,3 +46,51 @@ def test_passwords_are_scram(host: Host, site: Site) -> None:
         "SELECT count(*) FROM pg_authid WHERE rolcanlogin AND rolpassword NOT LIKE 'SCRAM-SHA-256%'"
     )
     assert _query(host, site, sql) == "0"
+
+
+def test_nothing_overrides_the_settings(host: Host, site: Site) -> None:
+    altered = "SELECT count(*) FROM pg_file_settings WHERE sourcefile LIKE '%/postgresql.auto.conf'"
+    assert _query(host, site, altered) == "0"
+    overridden = (
+        "SELECT coalesce(string_agg(DISTINCT rolname, ','), '') FROM pg_db_role_setting"
+        " LEFT JOIN pg_roles ON pg_roles.oid = setrole"
+    )
+    assert _query(host, site, overridden) == "agent_exporter"
+
+
+def test_only_scram_from_the_networks(host: Host, site: Site) -> None:
+    sql = (
+        "SELECT string_agg(DISTINCT type || ' ' || auth_method, ', ' ORDER BY type || ' ' ||"
+        " auth_method) FROM pg_hba_file_rules"
+    )
+    assert _query(host, site, sql) == "host reject, host scram-sha-256, local peer"
+    sql = (
+        "SELECT string_agg(DISTINCT address, ',') FROM pg_hba_file_rules"
+        " WHERE auth_method = 'scram-sha-256'"
+    )
+    networks = {
+        str(site.networks[n].subnet.network_address) for n in site.services.postgres.addresses
+    }
+    assert set(_query(host, site, sql).split(",")) == networks
+
+
+def test_checksums(host: Host, site: Site) -> None:
+    assert _query(host, site, "SHOW data_checksums") == "on"
+
+
+def test_roles(host: Host, site: Site) -> None:
+    sql = (
+        "SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles WHERE rolcanlogin AND NOT"
+        " (rolcreatedb OR rolcreaterole OR rolsuper OR rolreplication OR rolbypassrls)"
+    )
+    assert _query(host, site, sql) == "agent_exporter,project_api"
+    sql = "SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'agent'"
+    assert _query(host, site, sql) == "project_api"
+    sql = "SELECT array_to_string(rolconfig, ';') FROM pg_roles WHERE rolname = 'agent_exporter'"
+    settings = set(_query(host, site, sql).split(";"))
+    assert settings == {"statement_timeout=3s", "default_transaction_read_only=on"}
+
+
+def test_extensions(host: Host, site: Site) -> None:
+    found = _query(host, site, "SELECT string_agg(extname, ',') FROM pg_extension").split(",")
+    assert set(found) >= set(site.postgres.extensions)

@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from stack.docker.observe import ASIDE_SUFFIX, Observed, ObservedFile, parse
 from stack.docker.spec import Desired
+from stack.secrets import Secret, SecretFile
 from tests.unit.docker.recording import DESIRED
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -52,6 +54,7 @@ class Host:
         self.adopted: set[str] = set()
         self.unproven: set[str] = set()
         self.stale_folders: dict[str, tuple[str, ...]] = {}
+        self.secrets: dict[str, float] = {}
 
     @property
     def observed(self) -> Observed:
@@ -67,6 +70,7 @@ class Host:
             adopted=frozenset(self.adopted),
             unproven=frozenset(self.unproven),
             stale_folders=self.stale_folders,
+            secrets=self.secrets,
         )
 
     def endpoints(self, container: str) -> dict[str, Any]:
@@ -193,6 +197,21 @@ def edited(path: str, since_start: float, container: str) -> Change:
     def apply(host: Host) -> None:
         started = datetime.fromisoformat(host.containers[container]["State"]["StartedAt"])
         file(path, sha256="0" * 64, modified=started.timestamp() + since_start)(host)
+
+    return apply
+
+
+def secret_changed(since_start: float, *, at_start: bool = True) -> Change:
+    """Container plain reads a secret that was changed so many seconds after its start."""
+    key = SecretFile("plain", "key", 0, (Secret("key"),), at_start)
+
+    def apply(host: Host) -> None:
+        started = datetime.fromisoformat(host.containers["plain"]["State"]["StartedAt"])
+        host.secrets[key.path] = started.timestamp() + since_start
+        containers = (
+            replace(c, secrets=(key,)) if c.name == "plain" else c for c in host.desired.containers
+        )
+        host.desired = replace(host.desired, containers=tuple(containers))
 
     return apply
 

@@ -580,3 +580,46 @@ def test_a_change_that_failed_has_a_second_line(tmp_path: Path) -> None:
     assert "failure" not in first
     assert second["cause"] == "exited, exit code 9"
     assert second["failure"] == "container plain: could not start: port 80 is taken"
+
+
+def checked(change: Change, *answers: tuple[str, str | Effect | Exception]) -> Shell:
+    """The host after ``change``, where the container "everything" has a check of its own."""
+
+    def with_check(desired: Desired) -> Desired:
+        containers = (
+            replace(c, check='try-out "$1"') if c.name == "everything" else c
+            for c in desired.containers
+        )
+        return replace(desired, containers=tuple(containers))
+
+    return shell(both(change, hosts.desired(with_check)), *answers)
+
+
+def test_a_check_that_fails_leaves_everything_as_it_is() -> None:
+    drifted = both(hosts.edited(CONF, 1, "everything"), config("everything", User="1:1"))
+    remote = checked(drifted, ("try-out", RemoteError("app.answer: 42 is too much")))
+    with pytest.raises(ApplyError) as raised:
+        apply(remote, remote.host.desired, "container everything")
+    assert str(raised.value) == (
+        "container everything: nothing was changed: app.answer: 42 is too much"
+    )
+    assert remote.changes == ""
+    assert remote.audit == []
+    assert list(remote.files) == ["/var/lib/saiga-stack/check/everything/app.conf"]
+
+
+def test_a_check_is_asked_once_and_before_the_first_change() -> None:
+    remote = checked(both(hosts.edited(CONF, 1, "everything"), config("everything", User="1:1")))
+    remote.answers.append(PASSED)
+    apply(remote, remote.host.desired, "container everything")
+    asked = [n for n, script in enumerate(remote.scripts) if "try-out" in script]
+    changed = [n for n, script in enumerate(remote.scripts) if CHANGING.search(script)]
+    assert len(asked) == 1
+    assert asked[0] < changed[0]
+    assert "rm -rf /var/lib/saiga-stack/check/everything" in remote.scripts[asked[0]]
+
+
+def test_a_container_as_it_has_to_be_is_not_checked() -> None:
+    remote = checked(hosts.nothing)
+    apply(remote, remote.host.desired, "container everything")
+    assert not [script for script in remote.scripts if "try-out" in script]

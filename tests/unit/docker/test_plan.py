@@ -18,6 +18,7 @@ from tests.unit.docker.hosts import (
     host_config,
     label,
     mount,
+    secret_changed,
     state,
 )
 from tests.unit.docker.recording import APP, BUILT, FOLDER, PLAIN
@@ -1119,6 +1120,24 @@ FILES = [
         "a change of a file was cut off",
         lambda host: host.unproven.add(CONF),
         "container everything: restart (a change of its files was interrupted)",
+    ),
+    Case(
+        "a secret changed after the start of the one that reads it then",
+        secret_changed(1),
+        "container plain: restart (it started before key was changed)",
+    ),
+    Case("a secret changed before the start", secret_changed(-1), ""),
+    Case("a secret that is read whenever it is used", secret_changed(1, at_start=False), ""),
+    Case(
+        "a secret changed while the container is stopped",
+        both(secret_changed(1), state("plain", "exited", ExitCode=0)),
+        "container plain: start (exited, exit code 0)",
+    ),
+    Case(
+        "a secret changed while the container is paused",
+        both(secret_changed(1), state("plain", "paused")),
+        "container plain: unpause (paused)\n"
+        "container plain: restart (it started before key was changed)",
     ),
 ]
 

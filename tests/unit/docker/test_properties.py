@@ -281,7 +281,7 @@ ALTERED: dict[str, Any] = {
     "files": EVERYTHING.files[1:],
 }
 # How a container is made, made to reload and proven: nothing that it shows once it runs.
-NOT_SHOWN = {"name", "build", "reload", "gate"}
+NOT_SHOWN = {"name", "build", "secrets", "check", "reload", "gate"}
 
 
 def test_every_field_of_a_container_is_altered_below() -> None:

@@ -5,12 +5,14 @@ import hmac
 import os
 import sqlite3
 import threading
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 
 from . import StandInError
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS user (login TEXT PRIMARY KEY, salt BLOB, password BLOB)"
+MINIMUM_LENGTH = 4
 
 
 class Accounts:
@@ -51,6 +53,21 @@ class Accounts:
 
     def close(self) -> None:
         self._database.close()
+
+
+def reset_password(directory: Path, login: str, password: str) -> None:
+    """Give a user another password. StandInError when there is no such user or no database yet."""
+    path = directory / "grafana.db"
+    if not path.is_file():
+        raise StandInError(f"there is no database {path}")
+    if len(password) < MINIMUM_LENGTH:
+        raise StandInError(f"the new password has to have {MINIMUM_LENGTH} characters at least")
+    salt = os.urandom(16)
+    with closing(sqlite3.connect(path)) as database, database:
+        row = (salt, _hash(password, salt), login)
+        done = database.execute("UPDATE user SET salt = ?, password = ? WHERE login = ?", row)
+        if done.rowcount != 1:
+            raise StandInError(f"there is no user {login}")
 
 
 @lru_cache(maxsize=64)

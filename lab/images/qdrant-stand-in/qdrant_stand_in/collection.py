@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import qdrant_edge as edge
 
-from . import configuration, conversion
+from . import API_VERSION, configuration, conversion
 from .conversion import Json, engine_call
 from .errors import bad_json, not_found
 from .locks import SharedLock
@@ -51,6 +51,7 @@ class Collection:
         engine = configuration.engine_config(self.config)
         shard = str(self.directory / "shard")
         self._shard = engine_call(lambda: edge.EdgeShard.load(shard, engine))
+        (self.directory / "version.info").write_text(API_VERSION, encoding="ascii")
 
     def close(self) -> None:
         """Flush and close; requests that come later are told that the collection is gone."""

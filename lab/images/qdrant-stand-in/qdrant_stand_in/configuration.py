@@ -9,7 +9,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from .conversion import DISTANCES, Json, engine_call, member
-from .errors import bad_json, not_implemented
+from .errors import bad_json, not_implemented, wrong_input
 
 # config/config.yaml of qdrant 1.19.0; thresholds are in kilobytes of vectors.
 HNSW = {
@@ -69,8 +69,16 @@ def from_request(body: Mapping[str, Any]) -> Json:
 
 def patched(config: Json, body: Mapping[str, Any]) -> Json:
     """`config` changed as an UpdateCollection body says."""
-    _refuse(body, "quantization_config", "strict_mode_config", "vectors", "sparse_vectors")
+    _refuse(body, "quantization_config", "strict_mode_config", "sparse_vectors")
     answer = copy.deepcopy(config)
+    for name, options in _given(body, "vectors").items():
+        _refuse(options, "quantization_config", "hnsw_config")
+        vectors = answer["params"]["vectors"]
+        found = vectors if name == "" and "size" in vectors else vectors.get(name)
+        if found is None:
+            raise wrong_input(f"Not existing vector name error: {name}")
+        if "on_disk" in options:
+            found["on_disk"] = options["on_disk"]
     answer["hnsw_config"] |= _given(body, "hnsw_config")
     answer["optimizer_config"] |= _given(body, "optimizers_config")
     if "on_disk_payload" in _given(body, "params"):

@@ -4,6 +4,8 @@ import copy
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -358,6 +360,31 @@ def test_the_first_password_stays(site: Site) -> None:
     try:
         assert site.get("/api/search").status_code == 200
         assert site.get("/api/search", auth=("admin", "changed")).status_code == 401
+    finally:
+        program.stop()
+
+
+def reset(site: Site, password: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        *(sys.executable, "-m", "grafana_stand_in.reset_password"),
+        *("cli", "admin", "reset-admin-password", "--password-from-stdin"),
+    ]
+    environment = stand_in_environment(IMAGE, site.settings)
+    return subprocess.run(
+        command, env=environment, input=f"{password}\n", capture_output=True, text=True, check=False
+    )
+
+
+def test_the_password_is_reset_while_it_serves(site: Site) -> None:
+    assert "there is no database" in reset(site, "much better").stderr
+    program = site.start()
+    try:
+        assert reset(site, "abc").returncode == 1
+        assert site.get("/api/search").status_code == 200
+        done = reset(site, "much better")
+        assert done.returncode == 0, done.stderr
+        assert site.get("/api/search").status_code == 401
+        assert site.get("/api/search", auth=("admin", "much better")).status_code == 200
     finally:
         program.stop()
 

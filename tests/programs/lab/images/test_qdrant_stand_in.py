@@ -114,6 +114,19 @@ def test_collection_life(client: QdrantClient) -> None:
     assert not client.collection_exists("faq")
 
 
+def test_vectors_move_to_disk(filled: QdrantClient, server: Server) -> None:
+    version = server.directory / "storage/collections/BD_curs_data/version.info"
+    assert version.read_text() == "1.19.0"
+    moved = {"": models.VectorParamsDiff(on_disk=True)}
+    assert filled.update_collection("BD_curs_data", vectors_config=moved)
+    assert filled.get_collection("BD_curs_data").config.params.vectors.on_disk is True
+    assert filled.count("BD_curs_data").count == 3
+    with pytest.raises(UnexpectedResponse, match="Not existing vector name error: other"):
+        filled.update_collection(
+            "BD_curs_data", vectors_config={"other": models.VectorParamsDiff(on_disk=True)}
+        )
+
+
 def test_query_scores_filters_and_threshold(filled: QdrantClient) -> None:
     everything = filled.query_points("BD_curs_data", [1.0, 0.0, 0.0, 0.0], limit=3).points
     assert [point.id for point in everything] == [1, 2, UUID]

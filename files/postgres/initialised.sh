@@ -1,0 +1,4 @@
+# Run by the image's entrypoint once initdb, the database and the password are done: without this
+# file a later start can tell an interrupted first one.
+touch "$PGDATA/saiga-stack.initialised"
+sync "$PGDATA/saiga-stack.initialised" "$PGDATA"

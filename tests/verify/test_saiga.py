@@ -1,0 +1,36 @@
+"""The model is served under its name, with the site's parameters, to who has the key."""
+
+from collections.abc import Callable
+from typing import Any
+
+import requests
+from testinfra.host import Host
+
+from stack.secrets import SAIGA_API_KEY
+from stack.site import Site
+
+
+def _ask(published: Callable[..., str], host: Host, path: str, **options: Any) -> Any:
+    headers = {"Authorization": f"Bearer {host.check_output('cat %s', SAIGA_API_KEY.path)}"}
+    url = f"{published('saiga')}{path}"
+    answer = requests.request(
+        "POST" if options else "GET", url, headers=headers, timeout=120, **options
+    )
+    answer.raise_for_status()
+    return answer.json()
+
+
+def test_model(published: Callable[..., str], host: Host, site: Site) -> None:
+    (model,) = _ask(published, host, "/v1/models")["data"]
+    assert model["id"] == site.saiga.served_name
+    assert model["max_model_len"] == site.saiga.max_model_len
+
+
+def test_a_completion(published: Callable[..., str], host: Host, site: Site) -> None:
+    body = {"model": site.saiga.served_name, "prompt": "1 2 3", "max_tokens": 3}
+    answer = _ask(published, host, "/v1/completions", json=body)
+    assert answer["usage"]["completion_tokens"] >= 1
+
+
+def test_nobody_asks_without_the_key(published: Callable[..., str]) -> None:
+    assert requests.get(f"{published('saiga')}/v1/models", timeout=10).status_code == 401
