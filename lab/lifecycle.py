@@ -21,6 +21,7 @@ from lab import (
 from lab.errors import LabError
 from lab.processes import run
 from lab.settings import CACHE, COMMAND_GROUP, CONTROLLER, HOSTS, LOCK, NAME, STATE, Host
+from lab.vendors import repositories
 
 LOCK_SECONDS = 2 * 60 * 60
 
@@ -65,6 +66,7 @@ def build_cache() -> None:
     with lock.held(CACHE / "hosts.lock", "the cache", LOCK_SECONDS):
         base.build(CACHE)
         aptrepo.build(CACHE)
+        repositories.build(CACHE)
     images.build_all(CACHE)
 
 
