@@ -8,7 +8,7 @@ from lab.apt import Workspace
 from lab.processes import run
 from lab.settings import RELEASE
 from lab.steps import step
-from lab.vendors import repositories
+from lab.vendors import catalogue, repositories
 
 PACKAGES = (
     "build-essential",
@@ -32,12 +32,15 @@ CONTRIB = (
     "nvidia-kernel-common",
     "nvidia-support",
 )
+# Built by us: headers of the machine's own kernel.
+HEADERS = "debian"
 SIGNER = "Saiga lab <apt@saiga-lab>"
 
 
 def inputs() -> str:
-    """The cache key of the repository: this recipe, its packages and the base system under them."""
-    return cache.key(Path(__file__).read_bytes(), repositories.inputs(), base.inputs())
+    """The cache key of the repository: this recipe, our packages and the base system under them."""
+    ours = repr(catalogue.load()[HEADERS])
+    return cache.key(Path(__file__).read_bytes(), ours, base.inputs())
 
 
 def path(directory: Path) -> Path:
@@ -67,7 +70,7 @@ def _make(directory: Path, target: Path) -> None:
             component = pool / ("contrib" if section.startswith("contrib/") else "main")
             component.mkdir(parents=True, exist_ok=True)
             shutil.copy(package, component / package.name)
-    repositories.build_packages("debian", pool / "main")
+    repositories.build_packages(HEADERS, pool / "main")
     fields = {"Origin": "Saiga lab", "Label": "Saiga lab"}
     key = publish.Key(directory / "apt-key", SIGNER)
     key.sign(publish.index_suite(target, RELEASE, ["main", "contrib"], fields))

@@ -22,18 +22,19 @@ DESCRIPTIONS = DIRECTORY / "packages"
 PROGRAMS = DIRECTORY / "programs"
 
 RELATIONS = ("pre-depends", "depends", "recommends", "conflicts", "provides")
-KEYS = {*RELATIONS, "version", "values", "files", "links", "scripts"}
+KEYS = {*RELATIONS, "version", "values", "files", "links", "libraries", "scripts"}
 
 
 @dataclass(frozen=True)
 class Package:
-    """One binary package: its relations by field, its files by path, its maintainer scripts."""
+    """One binary package: relations by field, files, links and libraries (sonames) by path."""
 
     name: str
     version: str
     relations: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
     scripts: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -87,11 +88,13 @@ def _package(
 ) -> Package:
     values = {**common, **description.get("values", {})}
 
+    def names(key: str) -> dict[str, str]:
+        pairs = description.get(key, {}).items()
+        return {target.format_map(values): source.format_map(values) for target, source in pairs}
+
     def texts(key: str) -> dict[str, str]:
-        return {
-            target.format_map(values): fill((programs / source).read_text(), values)
-            for target, source in description.get(key, {}).items()
-        }
+        pairs = names(key).items()
+        return {target: fill((programs / source).read_text(), values) for target, source in pairs}
 
     return Package(
         name=name.format_map(values),
@@ -100,9 +103,7 @@ def _package(
             key: description[key].format_map(values) for key in RELATIONS if key in description
         },
         files=texts("files"),
-        links={
-            link.format_map(values): target.format_map(values)
-            for link, target in description.get("links", {}).items()
-        },
+        links=names("links"),
+        libraries=names("libraries"),
         scripts=texts("scripts"),
     )

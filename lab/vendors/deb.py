@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lab.cache import scratch
 from lab.processes import run
+from lab.vendors import elf
 from lab.vendors.catalogue import Package
 
 # Any fixed moment: the files' time stamps.
@@ -22,6 +23,11 @@ def build(package: Package, directory: Path) -> Path:
         for name, destination in package.links.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).symlink_to(destination)
+        for name, soname in package.libraries.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(elf.shared_library(soname))
+        if package.libraries:
+            _write(control / "triggers", "activate-noawait ldconfig\n")
         for name, text in package.scripts.items():
             _write(control / name, text)
         settings = [f"/{name}" for name in package.files if name.startswith("etc/")]

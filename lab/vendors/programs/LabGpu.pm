@@ -6,7 +6,7 @@ use warnings;
 use JSON::PP;
 
 my $kernel = '/run/lab-gpu';
-my $libraries = '/usr/lib/x86_64-linux-gnu/nvidia/current';
+my $libraries = '/usr/lib/x86_64-linux-gnu';
 my $json = JSON::PP->new->utf8->canonical->indent->indent_length(4)->space_after;
 
 sub read_text {
@@ -47,7 +47,7 @@ sub devices {
 
 # Files and directories of the host that the driver's user space consists of.
 sub files {
-    return grep { -e } '/usr/bin/nvidia-smi', glob("$libraries/*.so.*"), $kernel;
+    return grep { -e } '/usr/bin/nvidia-smi', glob("$libraries/lib{nvidia-*,cuda}.so.*"), $kernel;
 }
 
 sub environment {

@@ -10,6 +10,7 @@ from lab.vendors import catalogue, deb, repositories
 from lab.vendors.catalogue import Package
 
 CUDA = "nvidia/cuda/repos"
+LOADED = catalogue.load()
 DESCRIPTION = """
 [repositories]
 "debian/bookworm" = { suite = "bookworm" }
@@ -38,11 +39,11 @@ def field(package: Path, name: str) -> str:
 
 
 def versions(repository: str, name: str) -> set[str]:
-    return {each.version for each in catalogue.load()[repository] if each.name == name}
+    return {each.version for each in LOADED[repository] if each.name == name}
 
 
 def relation(repository: str, name: str, version: str, key: str) -> str:
-    found = [p for p in catalogue.load()[repository] if (p.name, p.version) == (name, version)]
+    found = [p for p in LOADED[repository] if (p.name, p.version) == (name, version)]
     return found[0].relations[key]
 
 
@@ -102,14 +103,22 @@ def test_a_package_is_the_same_bytes_every_time_and_says_what_it_is(tmp_path: Pa
     assert control.stdout == "/etc/thing.conf\n"
 
 
+def test_a_library_has_its_name_for_ldconfig(tmp_path: Path) -> None:
+    package = Package("thing", "1-1", libraries={"usr/lib/libthing.so.1.2": "libthing.so.1"})
+    built = deb.build(package, tmp_path)
+    subprocess.run(["dpkg-deb", "--extract", str(built), str(tmp_path / "root")], check=True)
+    subprocess.run(["/sbin/ldconfig", "-n", str(tmp_path / "root/usr/lib")], check=True)
+    assert (tmp_path / "root/usr/lib/libthing.so.1").readlink() == Path("libthing.so.1.2")
+
+
 def test_every_repository_is_published_and_described() -> None:
     published = {f"{path}/{suite}" for v in repositories.VENDORS for path, suite, _ in v.suites}
     published |= {path for vendor in repositories.VENDORS for path in vendor.flat}
-    assert published | {"debian"} == set(catalogue.load())
+    assert published | {"debian"} == set(LOADED)
 
 
 def test_no_mark_is_left_in_a_program() -> None:
-    for packages in catalogue.load().values():
+    for packages in LOADED.values():
         for package in packages:
             for text in (*package.files.values(), *package.scripts.values()):
                 assert not [word for word in text.split("@")[1::2] if word.isidentifier()], package
@@ -158,19 +167,29 @@ def test_metapackages_ask_for_a_least_version_only() -> None:
     assert "nvidia-open" in relation(debian, "cuda", "12.6.2-1", "depends").split(", ")
 
 
-def test_programs_are_built_and_say_lab(tmp_path: Path) -> None:
-    found = {}
-    for packages in catalogue.load().values():
-        for package in packages:
-            for target, text in package.files.items():
-                if target.startswith("usr/") and "/bin/" in target:
-                    found[Path(target).name] = text
-    assert {"nvidia-smi", "nvidia-ctk", "nvcc", "nvidia-persistenced"} <= set(found)
-    assert all("(lab stand-in)" in text for text in found.values()), found.keys()
-    nvcc = tmp_path / "nvcc"
-    nvcc.write_text(found["nvcc"])
-    said = subprocess.run(
-        ["sh", str(nvcc), "--version"], capture_output=True, text=True, check=True
-    )
-    assert "(lab stand-in)" in said.stdout
-    assert "release 12." in said.stdout
+def programs() -> dict[str, str]:
+    """Every script of every package, of the last version described."""
+    packages = [package for found in LOADED.values() for package in found]
+    texts = {name: text for each in packages for name, text in each.files.items()}
+    for package in packages:
+        texts |= {f"{package.name}.{name}": text for name, text in package.scripts.items()}
+    return {name: text for name, text in texts.items() if text.startswith("#!")}
+
+
+def test_every_command_says_lab() -> None:
+    commands = {name: text for name, text in programs().items() if "/bin/" in name}
+    assert {"usr/bin/nvidia-smi", "usr/bin/nvidia-ctk"} <= set(commands)
+    assert not [name for name, text in commands.items() if "(lab stand-in)" not in text]
+
+
+@pytest.mark.parametrize(("name", "text"), sorted(programs().items()))
+def test_a_program_has_no_mistake_of_grammar(name: str, text: str, tmp_path: Path) -> None:
+    library = LOADED["nvidia/libnvidia-container/stable/deb/amd64"]
+    for package in library:
+        for path, module in package.files.items():
+            if path.endswith(".pm"):
+                (tmp_path / Path(path).name).write_text(module)
+    check = ["perl", f"-I{tmp_path}", "-wc"] if "perl" in text.splitlines()[0] else ["sh", "-n"]
+    done = subprocess.run(check, input=text, capture_output=True, text=True)
+    assert done.returncode == 0, f"{name}: {done.stderr}"
+    assert done.stderr in ("", "- syntax OK\n")
