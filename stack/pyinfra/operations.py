@@ -1,59 +1,30 @@
 """Operations on what the toolkit owns. Each observes, plans, and yields only what has to change."""
 
-import json
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
-from io import StringIO
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from pyinfra import host, logger, state
-from pyinfra.api import FileUploadCommand, Host, State, StringCommand, operation
+from pyinfra.api import Host, State, operation
 from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.state import StateStage
-from pyinfra.facts.deb import DebPackages
-from pyinfra.operations import apt, systemd
 
 from stack.docker.apply import ApplyError, RemoteError, apply
-from stack.docker.audit import audit_command
-from stack.docker.fields import differences
-from stack.docker.observe import Observed, observation_script
+from stack.docker.observe import Observed
 from stack.docker.plan import Action, Change, Plan, Refusal, plan
-from stack.docker.spec import OWNER_LABEL, Container, Desired
+from stack.docker.spec import Container
 from stack.images import archive
-from stack.pyinfra.facts import (
-    DaemonConfig,
-    HostObservation,
-    PostgresObjects,
-    QdrantCollections,
-    SecretFiles,
-)
+from stack.pyinfra.facts import PostgresObjects, QdrantCollections, SecretFiles
+from stack.pyinfra.observations import forget
+from stack.pyinfra.observations import observed as observed_on
 from stack.pyinfra.refuse import refuse
-from stack.pyinfra.remote import PyinfraRemote, operator
+from stack.pyinfra.remote import PyinfraRemote
 from stack.pyinfra.site import Stack
-from stack.site import DockerSettings
+from stack.pyinfra.tasks import Commands, carry_out
+from stack.tasks import Task
 from stack.topology import SECRETS_DIR, Secret
 from stack.wheels import WheelsError
 
-Commands = Generator[str | PyinfraCommand, None, None]
-
-_observations: WeakKeyDictionary[Host, tuple[StateStage, Observed]] = WeakKeyDictionary()
 _plans: WeakKeyDictionary[Host, tuple[Observed, Plan]] = WeakKeyDictionary()
-
-
-def _observe(target: Host, desired: Desired) -> Observed:
-    """One remote command per phase of a run, and one more after each change of ours."""
-    stage = state.current_stage
-    known = _observations.get(target)
-    if known is None or known[0] != stage:
-        known = (stage, target.get_fact(HostObservation, script=observation_script(desired)))
-        _observations[target] = known
-    return known[1]
-
-
-def forget(target: Host) -> None:
-    """Observe ``target`` again before the next plan: something changed it."""
-    _observations.pop(target, None)
 
 
 def _context(container: Container) -> bytes:
@@ -64,36 +35,9 @@ def _context(container: Container) -> bytes:
         raise RemoteError(str(error)) from None
 
 
-@dataclass(frozen=True)
-class _Task:
-    """A change that no plan of containers knows of: what to say about it and how to make it."""
-
-    subject: str
-    action: str
-    cause: str
-    commands: tuple[str | PyinfraCommand, ...]
-    changes: tuple[Change, ...] = ()
-
-    def __str__(self) -> str:
-        lines = [f"{self.subject}: {self.action} ({self.cause})"]
-        return "\n".join([*lines, *(f"    {change}" for change in self.changes)])
-
-
-def _carry_out(*tasks: _Task) -> Commands:
-    """Say what the tasks are about; each has its line in the host's audit log before it is done."""
-    for task in tasks:
-        for line in str(task).splitlines():
-            host.log(line)
-    for task in tasks:
-        yield StringCommand(
-            audit_command(operator(), task.subject, task.action, task.cause, changes=task.changes)
-        )
-        yield from task.commands
-
-
 def current_plan(target: Host, stack: Stack) -> Plan:
     """What would change on ``target`` now. Raises Refusal as plan() does."""
-    observed = _observe(target, stack.desired)
+    observed = observed_on(target, stack)
     known = _plans.get(target)
     if known is None or known[0] is not observed:
         known = (observed, plan(stack.desired, observed, stack.adopt))
@@ -130,7 +74,7 @@ class Converge(PyinfraCommand):
         desired = self.stack.desired
 
         def observe() -> Observed:
-            observed = _observe(host, desired)
+            observed = observed_on(host, self.stack)
             forget(host)
             return observed
 
@@ -157,7 +101,7 @@ def converge(stack: Stack, subject: str) -> Commands:
     Shows the plan while changes are detected and refuses, before anything is changed, to touch what
     is not ours.
     """
-    if _observe(host, stack.desired).stopped:
+    if observed_on(host, stack).stopped:
         if state.is_executing:
             yield from refuse("Docker does not run on the host: systemctl status docker says why")
         host.noop(f"{subject} is compared once Docker runs")
@@ -177,101 +121,6 @@ def converge(stack: Stack, subject: str) -> Commands:
 
 
 @operation()
-def packages(names: tuple[str, ...]) -> Commands:
-    """
-    Install missing packages; the package lists are brought up to date only when one is missing.
-
-    + names: Debian packages
-    """
-    installed = host.get_fact(DebPackages)
-    if missing := sorted(set(names) - installed.keys()):
-        install = apt.packages._inner(packages=list(names), no_recommends=True)
-        commands = (*apt.update._inner(), *install)
-        yield from _carry_out(
-            _Task(f"packages {' '.join(missing)}", "install", "not found", commands)
-        )
-
-
-# Engines before 23.0 check the health of containers that lived through a restart of the engine
-# only after these have been paused for a moment (moby issue 41871).
-_RESUME_HEALTH_CHECKS = (
-    "case $(docker version --format '{{.Server.Version}}') in 1[0-9].*|20.*)"
-    f" for id in $(docker ps -q --filter status=running --filter label={OWNER_LABEL});"
-    " do docker pause $id && docker unpause $id; done >/dev/null ;; esac"
-)
-
-
-@operation()
-def run_docker() -> Commands:
-    """
-    Run Docker, now and after each boot.
-    """
-    start = tuple(systemd.service._inner(service="docker", running=True))
-    enable = tuple(systemd.service._inner(service="docker", running=None, enabled=True))
-    tasks = []
-    if start:
-        commands = (*start, _RESUME_HEALTH_CHECKS)
-        tasks.append(_Task("service docker", "start", "not running", commands))
-    if enable:
-        tasks.append(_Task("service docker", "enable", "does not start at boot", enable))
-    yield from _carry_out(*tasks)
-
-
-_RESTART_DOCKER = (
-    "systemctl reload docker &&"
-    " timeout 20 sh -c 'until docker info --format {{.LiveRestoreEnabled}} | grep -q true;"
-    " do sleep 0.2; done'; systemctl restart docker &&"
-    f" {_RESUME_HEALTH_CHECKS}"
-)
-
-
-@operation()
-def daemon_config(settings: DockerSettings) -> Commands:
-    """
-    Merge our settings into Docker's daemon.json and restart a running daemon when they changed.
-
-    + settings: the site's
-
-    Keys that are not ours stay as they are. Containers live through the restart: Docker is told
-    so (live-restore) before it ends.
-    """
-    try:
-        present = json.loads(host.get_fact(DaemonConfig))
-    except json.JSONDecodeError as error:
-        yield from refuse(f"/etc/docker/daemon.json is not JSON ({error}); correct or remove it")
-        return
-    wanted = {
-        **(present or {}),
-        "live-restore": True,
-        "log-driver": "json-file",
-        "log-opts": {
-            "max-size": settings.log_max_size,
-            "max-file": str(settings.log_max_file),
-        },
-        "default-address-pools": [{"base": str(settings.address_pool), "size": 24}],
-        "insecure-registries": settings.insecure_registries,
-        "registry-mirrors": settings.registry_mirrors,
-    }
-    if wanted == present:
-        host.noop("daemon.json is as it has to be")
-        return
-    text = json.dumps(wanted, indent=4) + "\n"
-    commands = (
-        "mkdir -p /etc/docker",
-        FileUploadCommand(StringIO(text), "/etc/docker/daemon.json.new"),
-        "chmod 0644 /etc/docker/daemon.json.new &&"
-        " mv /etc/docker/daemon.json.new /etc/docker/daemon.json &&"
-        f" if systemctl is-active --quiet docker; then {_RESTART_DOCKER}; fi",
-    )
-    before = {key: json.dumps(value) for key, value in (present or {}).items()}
-    after = {key: json.dumps(value) for key, value in wanted.items()}
-    changes = tuple(Change(*change) for change in differences(before, after))
-    cause = "not found" if present is None else "differs"
-    yield from _carry_out(_Task("file /etc/docker/daemon.json", "write", cause, commands, changes))
-    forget(host)
-
-
-@operation()
 def secrets(stack: Stack, wanted: tuple[Secret, ...]) -> Commands:
     """
     Give every secret a value, born on the host, and its owner and mode; a value is never changed.
@@ -287,14 +136,14 @@ def secrets(stack: Stack, wanted: tuple[Secret, ...]) -> Commands:
         for container in stack.desired.containers
         for mount in container.mounts
     }
-    yield from _carry_out(*_secret_tasks(wanted, present, readers))
+    yield from carry_out(*_secret_tasks(wanted, present, readers))
 
 
 def _secret_tasks(
     wanted: tuple[Secret, ...],
     present: dict[str, tuple[str, str]],
     readers: dict[str, tuple[str, str]],
-) -> Iterator[_Task]:
+) -> Iterator[Task]:
     for secret in wanted:
         subject, path, new = f"secret {secret.name}", secret.path, f"{secret.path}.new"
         protect = f"chown {secret.uid} {{0}} && chmod 0400 {{0}}"
@@ -302,7 +151,7 @@ def _secret_tasks(
             before, after = " ".join(present[secret.name]), f"400 {secret.uid}"
             if before != after:
                 change = Change("mode and owner", before, after)
-                yield _Task(subject, "protect", "differs", (protect.format(path),), (change,))
+                yield Task(subject, "protect", "differs", (protect.format(path),), (change,))
             continue
         value = "head -c 24 /dev/urandom | base64 | tr '+/' '-_' | tr -d '\\n'"
         if secret.path in readers:
@@ -313,7 +162,7 @@ def _secret_tasks(
             f"install -d -m 0700 {SECRETS_DIR} && umask 077 && {value} > {new} &&"
             f" {protect.format(new)} && mv {new} {path}"
         )
-        yield _Task(subject, "restore or generate", "not found", (make,))
+        yield Task(subject, "restore or generate", "not found", (make,))
 
 
 @operation()
@@ -343,9 +192,9 @@ def qdrant_collections(
     body = f'{{"vectors": {{"size": {dimension}, "distance": "Cosine"}}}}'
     create = f"curl -sSf -m 60 -o /dev/null -X PUT -H 'Content-Type: application/json' -d '{body}'"
     change = Change("dimension", "-", str(dimension))
-    yield from _carry_out(
+    yield from carry_out(
         *(
-            _Task(
+            Task(
                 f"collection {name}",
                 "create",
                 "not found",
@@ -395,21 +244,21 @@ def postgres_roles(
         passwords={role: secret.path for role, secret in passwords.items()},
     )
     psql = f"docker exec -i {container} psql -U postgres -d {database} -qXv ON_ERROR_STOP=1"
-    yield from _carry_out(*_postgres_tasks(psql, passwords, present))
+    yield from carry_out(*_postgres_tasks(psql, passwords, present))
 
 
-def _postgres_tasks(psql: str, passwords: dict[str, Secret], present: set[str]) -> Iterator[_Task]:
+def _postgres_tasks(psql: str, passwords: dict[str, Secret], present: set[str]) -> Iterator[Task]:
     for role, secret in passwords.items():
         value = f'printf "PASSWORD \'"; cat {secret.path}; printf "\';\\n"'
         if f"role {role}" not in present:
             create = f"{{ printf 'CREATE ROLE {role} LOGIN '; {value}; }} | {psql}"
-            yield _Task(f"role {role}", "create", "not found", (create,))
+            yield Task(f"role {role}", "create", "not found", (create,))
         elif f"login {role}" not in present:
             alter = f"{{ printf 'ALTER ROLE {role} LOGIN '; {value}; }} | {psql}"
-            yield _Task(f"role {role}", "set the password", "cannot log in", (alter,))
+            yield Task(f"role {role}", "set the password", "cannot log in", (alter,))
     if "schema agent" not in present:
         schema = f"{psql} -c 'CREATE SCHEMA IF NOT EXISTS agent AUTHORIZATION project_api'"
-        yield _Task("schema agent", "create", "not found", (schema,))
+        yield Task("schema agent", "create", "not found", (schema,))
     if {"usage agent_exporter", "default select agent_exporter"} - present:
         grants = (
             "GRANT USAGE ON SCHEMA agent TO agent_exporter;"
@@ -418,5 +267,5 @@ def _postgres_tasks(psql: str, passwords: dict[str, Secret], present: set[str]) 
             " GRANT SELECT ON TABLES TO agent_exporter;"
             " ALTER ROLE agent_exporter SET statement_timeout = '3s'"
         )
-        command = StringCommand(f'{psql} -c "{grants}"')
-        yield _Task("role agent_exporter", "grant", "privileges missing", (command,))
+        command = f'{psql} -c "{grants}"'
+        yield Task("role agent_exporter", "grant", "privileges missing", (command,))

@@ -15,7 +15,10 @@ from stack.pyinfra.inventory import Target, targets
 
 ROOT = Path(__file__).resolve().parents[2]
 PYINFRA = ROOT / ".venv/bin/pyinfra"
-SUBJECTS = "packages|file|service|secret|leftovers|network|volume|container|role|schema|collection"
+SUBJECTS = (
+    "packages|file|service|sysctl|module|machine|secret|leftovers|network|volume|container|role|schema"
+    "|collection"
+)
 PLAN_LINE = re.compile(rf"^    \[lab\] ((?:(?:{SUBJECTS})[ :]|    ).*)$", re.M)
 
 
