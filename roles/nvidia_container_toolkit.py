@@ -5,7 +5,7 @@ from functools import partial
 from pyinfra import host
 from pyinfra.api import deploy
 
-from stack.gpu.driver import DOCKER_AFTER_GPU, runtime_tasks
+from stack.gpu.driver import DOCKER_AFTER_GPU, GPU_LINKS, runtime_tasks
 from stack.machine.apt import package_tasks, repository_tasks
 from stack.machine.files import file_tasks
 from stack.pyinfra.machine import settle, sources_of
@@ -25,9 +25,9 @@ def nvidia_container_toolkit(stack: Stack) -> None:
     )
     wanted = sources.packages.container_toolkit
     settle(name="Install and hold", stack=stack, plan=partial(package_tasks, wanted=wanted))
-    settle(name="Runtime and CDI", stack=stack, plan=runtime_tasks)
     settle(
         name="Docker starts after the GPU",
         stack=stack,
-        plan=partial(file_tasks, files=(DOCKER_AFTER_GPU,)),
+        plan=partial(file_tasks, files=(GPU_LINKS, DOCKER_AFTER_GPU)),
     )
+    settle(name="Runtime, CDI and devices", stack=stack, plan=runtime_tasks)

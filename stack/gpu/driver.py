@@ -31,10 +31,22 @@ PERSISTENCE_AT_BOOT = HostFile(
     f"[Unit]\nWants={PERSISTENCED}.service\n",
     "systemctl daemon-reload",
 )
-# Containers that start with Docker need the card's devices and their description.
+# systemd finds the devices that a container may use by their links in /dev/char, which NVIDIA's
+# module does not make: without them the next `systemctl daemon-reload` takes the GPU away from
+# running containers (nvidia-container-toolkit issue 48).
+LINKS = f"{MARK}-gpu-links.service"
+GPU_LINKS = HostFile(
+    f"/etc/systemd/system/{LINKS}",
+    "[Unit]\nDescription=Links of the GPU's devices in /dev/char\n"
+    f"After={PERSISTENCED}.service nvidia-cdi-refresh.service\n\n"
+    "[Service]\nType=oneshot\nRemainAfterExit=yes\n"
+    "ExecStart=/usr/bin/nvidia-ctk system create-dev-char-symlinks --create-all\n",
+    "systemctl daemon-reload",
+)
+# Containers that start with Docker need the card's devices, their links and their description.
 DOCKER_AFTER_GPU = HostFile(
     f"/etc/systemd/system/docker.service.d/{MARK}.conf",
-    f"[Unit]\nAfter={PERSISTENCED}.service nvidia-cdi-refresh.service\n",
+    f"[Unit]\nWants={LINKS}\nAfter={PERSISTENCED}.service nvidia-cdi-refresh.service {LINKS}\n",
     "systemctl daemon-reload",
 )
 CUDA_PATH = HostFile(
@@ -108,6 +120,14 @@ def runtime_tasks(machine: Machine) -> Iterator[Task]:
     if not machine.cdi or not machine.unit("nvidia-cdi-refresh.path").enabled:
         cause = "not kept up to date" if machine.cdi else "not found"
         yield Task("file /var/run/cdi/nvidia.yaml", "describe the GPU", cause, (refresh,))
+    if machine.unlinked_devices:
+        devices = " ".join(machine.unlinked_devices)
+        yield Task(
+            f"service {LINKS.removesuffix('.service')}",
+            "start",
+            f"no link in /dev/char: {devices}",
+            (f"systemctl restart {LINKS}",),
+        )
 
 
 def toolkit_mistake(machine: Machine) -> str:

@@ -18,7 +18,7 @@ _FILES = " ".join(
         f"apt/*/*{MARK}*",
         f"*/*{MARK}*.conf",
         f"profile.d/{MARK}*.sh",
-        f"systemd/*/{MARK}.conf",
+        f"systemd/*/{MARK}*",
         f"systemd/*/*/{MARK}.conf",
     )
 )
@@ -72,8 +72,9 @@ class Machine:
     NVIDIA's display controllers. ``loaded``, ``on_disk`` and ``user_space`` are versions of the
     NVIDIA module in the kernel, of its file, and of the library libnvidia-ml. ``smi`` is what
     nvidia-smi said instead of naming GPUs. ``gpu_in`` maps a running container to what its
-    nvidia-smi says. ``keys`` maps an apt key file of ours to the fingerprints in it, ``sources`` a
-    file of somebody else to a repository of ours that it names. Sizes are in bytes.
+    nvidia-smi says. ``unlinked_devices`` are those of the card without a link in /dev/char.
+    ``keys`` maps an apt key file of ours to the fingerprints in it, ``sources`` a file of somebody
+    else to a repository of ours that it names. Sizes are in bytes.
     """
 
     system: str = ""
@@ -104,6 +105,7 @@ class Machine:
     smi: str = ""
     nvcc: str = ""
     cdi: bool = False
+    unlinked_devices: tuple[str, ...] = ()
     runtime_mode: str = ""
     docker: str = ""
     daemon_config: str = ""
@@ -195,6 +197,8 @@ def _gpu_lines() -> Iterable[str]:
         f"s smi; if command -v nvidia-smi >/dev/null; then {_GPU_QUERY} 2>&1; fi",
         "s nvcc; /usr/local/cuda-12.6/bin/nvcc --version 2>/dev/null |"
         " sed -n 's/.*release \\([0-9.]*\\).*/\\1/p'",
+        "s links; for d in /dev/nvidia[0-9]* /dev/nvidiactl; do"
+        ' [ ! -c "$d" ] || [ -e "/dev/char/$(stat -c "%Hr:%Lr" "$d")" ] || echo "$d"; done',
         "s cdi; ls /var/run/cdi/nvidia.yaml /etc/cdi/nvidia.yaml 2>/dev/null",
         "s runtime; sed -n"
         " '/^\\[nvidia-container-runtime\\]/,/^\\[/s/^ *mode *= *\"\\(.*\\)\".*/\\1/p'"
@@ -259,6 +263,7 @@ def parse(output: str) -> Machine:
         smi=smi,
         nvcc=text("nvcc"),
         cdi=bool(text("cdi")),
+        unlinked_devices=tuple(lines("links")),
         runtime_mode=text("runtime"),
         docker=text("docker"),
         daemon_config=text("daemon"),
