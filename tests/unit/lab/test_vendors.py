@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import LabError
+from lab.settings import FILES
 from lab.vendors import catalogue, deb, repositories
 from lab.vendors.catalogue import Package
 
@@ -168,11 +169,14 @@ def test_metapackages_ask_for_a_least_version_only() -> None:
 
 
 def programs() -> dict[str, str]:
-    """Every script of every package, of the last version described."""
+    """Every script of every package, of the last version described, and a host's own."""
     packages = [package for found in LOADED.values() for package in found]
     texts = {name: text for each in packages for name, text in each.files.items()}
     for package in packages:
         texts |= {f"{package.name}.{name}": text for name, text in package.scripts.items()}
+    for file in sorted((FILES / "host/usr/local").rglob("*")):
+        if file.is_file():
+            texts[f"host/{file.name}"] = file.read_text()
     return {name: text for name, text in texts.items() if text.startswith("#!")}
 
 
