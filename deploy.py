@@ -9,11 +9,15 @@ from pyinfra import config, host
 
 from roles.agent_exporter import agent_exporter
 from roles.base import base
+from roles.cuda_toolkit import cuda_toolkit
 from roles.docker import docker
 from roles.embeddings import embeddings
+from roles.gpu_check import gpu_check
 from roles.grafana import grafana
 from roles.host_exporters import host_exporters
 from roles.networks import networks
+from roles.nvidia_container_toolkit import nvidia_container_toolkit
+from roles.nvidia_driver import nvidia_driver
 from roles.postgres import postgres
 from roles.preflight import preflight
 from roles.project_api import project_api
@@ -31,7 +35,10 @@ preflight(stack)
 lock.acquire(name="Lock the host")
 config.SHELL = lock.SHELL
 
-base()
+base(stack)
+nvidia_driver(stack)
+cuda_toolkit(stack)
+nvidia_container_toolkit(stack)
 docker(stack)
 secrets(stack)
 networks(stack)
@@ -47,5 +54,6 @@ agent_exporter(stack)
 host_exporters(stack)
 prometheus(stack)
 grafana(stack)
+gpu_check(stack)
 
 lock.release(name="Unlock the host")

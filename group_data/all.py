@@ -8,10 +8,50 @@ such as "512m" or "8g" (binary units), times are seconds unless a line says othe
 # needs a Saiga image that runs on the CPU.
 gpu = "nvidia"
 
-# Where apt finds Docker: "distribution" takes the docker.io of Debian or Ubuntu from the apt
-# sources the host already has.
+# The vendors' apt repositories: URL of the place that holds them, for a mirror of your own another
+# one, and the fingerprint that their key must have, or nothing is installed from there.
+apt = {
+    "nvidia_cuda": {
+        "url": "https://developer.download.nvidia.com/compute/cuda/repos",
+        "key": "EB693B3035CD5710E231E123A4B469963BF863CC",
+    },
+    "nvidia_container_toolkit": {
+        "url": "https://nvidia.github.io/libnvidia-container",
+        "key": "C95B321B61E88C1809C4F759DDCAE044F796ECB0",
+    },
+    "docker": {
+        "url": "https://download.docker.com/linux",
+        "key": "9DC858229FC7DD38854AE2D88D81803C0EBFCD88",
+    },
+}
+
+# The machine below Docker.
+base = {
+    # Disk that must be free where Docker keeps its data before Saiga's image is there: driver and
+    # CUDA 9 GB, images 30 GB, model 9 GB, and room to work.
+    "free_disk": "60g",
+    # What the journal may take of the disk.
+    "journal_size": "1g",
+    # Kernel settings: mapped files (Qdrant maps many), and how willingly memory goes to swap (0 to
+    # 200; low, because an answer that waits for swapped memory takes seconds).
+    "sysctls": {"vm.max_map_count": "262144", "vm.swappiness": "10"},
+}
+
+# Driver 560.35.03, of a site with a GPU.
+nvidia = {
+    # "open" (Turing and newer) or "proprietary" (older cards).
+    "kernel_module": "open",
+    # "compute" leaves out what only a screen needs; "desktop" installs it too.
+    "components": "compute",
+    # The first kernel that is refused, because the driver does not compile on it. None refuses no
+    # kernel: for a host whose module you have patched or built by other means.
+    "kernel_limit": "6.12",
+}
+
 docker = {
-    "source": "distribution",
+    # "docker" is Docker's own repository, at a pinned version; "distribution" takes the docker.io
+    # of Debian or Ubuntu from the apt sources the host already has. Both are held.
+    "source": "docker",
     # Registries that speak plain HTTP, as "host:port". For a mirror inside your own network.
     "insecure_registries": [],
     # Mirrors of Docker Hub, as URLs, tried before it.
@@ -174,9 +214,13 @@ services = {
 saiga = {
     # A repository of the Hugging Face Hub, or a path inside the container.
     "model": "NightForger/saiga_nemo_12b-GPTQ",
+    # What the model takes of the GPU's memory: its weights, and each token in use (layers x
+    # key/value heads x head size x 2 x 2 bytes). A card that is too small is refused by these.
+    "weights": "7967m",
+    "memory_per_token": "160k",
     # The name under which the OpenAI API serves it; the Project API asks for this name.
     "served_name": "saiga",
-    # Longest prompt plus answer in tokens. Every token costs 160 KiB of GPU memory in use.
+    # Longest prompt plus answer in tokens.
     "max_model_len": 20000,
     # Share of the GPU's memory that vLLM takes. Lower it when something else uses the same card.
     "gpu_memory_utilization": 0.90,

@@ -27,7 +27,16 @@ def _image(name):
 
 gpu = "none"
 
-docker = {"insecure_registries": [_registry]}
+# The machine's kernel is the lab host's too, which may not change its settings.
+_sysctls = ("vm.max_map_count", "vm.swappiness")
+base = {
+    "free_disk": "10g",
+    "sysctls": {
+        name: Path("/proc/sys", name.replace(".", "/")).read_text().strip() for name in _sysctls
+    },
+}
+
+docker = {"source": "distribution", "insecure_registries": [_registry]}
 
 python_image = _image("python")
 

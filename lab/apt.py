@@ -69,11 +69,19 @@ class Workspace:
             for source in sources
             if source.endswith(main)
         ]
-        (self.directory / "sources.list").write_text("\n".join([*sources, ""]))
-        (self.directory / "preferences").write_text(
+        self._use_sources(
+            sources,
             f"Package: *\nPin: release n={release}\nPin-Priority: -1\n\n"
-            f"Package: {' '.join(packages)}\nPin: release n={release}\nPin-Priority: 990\n"
+            f"Package: {' '.join(packages)}\nPin: release n={release}\nPin-Priority: 990\n",
         )
+
+    def add_contrib(self) -> None:
+        """Take packages from Debian's contrib too, on the same mirror."""
+        self._use_sources([f"{source} contrib" for source in self.debian_sources()])
+
+    def _use_sources(self, sources: Sequence[str], preferences: str = "") -> None:
+        (self.directory / "sources.list").write_text("\n".join([*sources, ""]))
+        (self.directory / "preferences").write_text(preferences)
         with (self.directory / "apt.conf").open("a") as configuration:
             configuration.write(
                 f'Dir::Etc::sourcelist "{self.directory}/sources.list";\n'

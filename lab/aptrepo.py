@@ -1,29 +1,46 @@
 """The lab's signed apt repository: what roles install on a bare host, with every dependency."""
 
-import os
 import shutil
 from pathlib import Path
 
-from lab import base, cache
+from lab import base, cache, publish
 from lab.apt import Workspace
 from lab.processes import run
 from lab.settings import RELEASE
 from lab.steps import step
+from lab.vendors import catalogue, repositories
 
 PACKAGES = (
+    "build-essential",
     "ca-certificates",
     "containerd",
     "curl",
+    "dkms",
     "docker.io",
+    "gnupg",
     "iptables",
+    "mokutil",
+    "pciutils",
     "runc",
+    "systemd-timesyncd",
+    "unattended-upgrades",
 )
+# Debian's own, which NVIDIA's packages for Debian lean on.
+CONTRIB = (
+    "glx-alternative-nvidia",
+    "nvidia-installer-cleanup",
+    "nvidia-kernel-common",
+    "nvidia-support",
+)
+# Built by us: headers of the machine's own kernel.
+HEADERS = "debian"
 SIGNER = "Saiga lab <apt@saiga-lab>"
 
 
 def inputs() -> str:
-    """The cache key of the repository: this recipe, its packages and the base system under them."""
-    return cache.key(Path(__file__).read_bytes(), base.inputs())
+    """The cache key of the repository: this recipe, our packages and the base system under them."""
+    ours = repr(catalogue.load()[HEADERS])
+    return cache.key(Path(__file__).read_bytes(), ours, base.inputs())
 
 
 def path(directory: Path) -> Path:
@@ -44,54 +61,17 @@ def build(directory: Path) -> None:
 
 
 def _make(directory: Path, target: Path) -> None:
-    pool = target / "pool"
-    pool.mkdir(parents=True)
+    pool = target / "pool" / RELEASE
     with cache.scratch(directory / "scratch") as scratch:
         workspace = Workspace.create(scratch / "apt", base.dpkg_status(directory))
-        for package in workspace.download(PACKAGES):
-            shutil.copy(package, pool / package.name)
-    _index(target)
-    _sign(target, directory / "apt-key")
-
-
-def _index(target: Path) -> None:
-    distribution = target / "dists" / RELEASE
-    binary = distribution / "main" / "binary-amd64"
-    binary.mkdir(parents=True)
-    packages = run(["env", "-C", target, "apt-ftparchive", "packages", "pool"])
-    (binary / "Packages").write_text(packages)
-    run(["gzip", "--keep", "--no-name", binary / "Packages"])
-    fields = {
-        "Origin": "Saiga lab",
-        "Label": "Saiga lab",
-        "Suite": RELEASE,
-        "Codename": RELEASE,
-        "Architectures": "amd64",
-        "Components": "main",
-    }
-    options = [f"--option=APT::FTPArchive::Release::{name}={text}" for name, text in fields.items()]
-    (distribution / "Release").write_text(
-        run(["apt-ftparchive", *options, "release", distribution])
-    )
-
-
-def _sign(target: Path, home: Path) -> None:
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    gpg: list[str | Path] = [
-        "gpg",
-        "--homedir",
-        home,
-        "--batch",
-        "--yes",
-        "--quiet",
-        "--passphrase",
-        "",
-    ]
-    try:
-        if not run([*gpg, "--list-secret-keys", "--with-colons"]):
-            run([*gpg, "--quick-generate-key", SIGNER, "ed25519", "sign", "never"])
-        release = target / "dists" / RELEASE
-        run([*gpg, "--clearsign", "--output", release / "InRelease", release / "Release"])
-        (target / "lab.asc").write_text(run([*gpg, "--armor", "--export"]))
-    finally:
-        run(["gpgconf", "--homedir", home, "--kill", "all"], env={**os.environ, "LC_ALL": "C"})
+        workspace.add_contrib()
+        for package in workspace.download([*PACKAGES, *CONTRIB]):
+            section = run(["dpkg-deb", "--field", package, "Section"])
+            component = pool / ("contrib" if section.startswith("contrib/") else "main")
+            component.mkdir(parents=True, exist_ok=True)
+            shutil.copy(package, component / package.name)
+    repositories.build_packages(HEADERS, pool / "main")
+    fields = {"Origin": "Saiga lab", "Label": "Saiga lab"}
+    key = publish.Key(directory / "apt-key", SIGNER)
+    key.sign(publish.index_suite(target, RELEASE, ["main", "contrib"], fields))
+    (target / "lab.asc").write_text(key.public())

@@ -22,7 +22,7 @@ from lab.settings import (
     Host,
 )
 
-ENABLED = ("systemd-networkd.service", "lab-cgroup-v1.service")
+ENABLED = ("systemd-networkd.service", "lab-cgroup-v1.service", "lab-gpu.service")
 # What belongs to real hardware, and what would hold apt's lock at a moment of its own choosing.
 MASKED = (
     "apt-daily.timer",

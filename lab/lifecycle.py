@@ -32,6 +32,7 @@ from lab.settings import (
     STATE,
     Host,
 )
+from lab.vendors import repositories
 
 LOCK_SECONDS = 2 * 60 * 60
 
@@ -79,6 +80,7 @@ def build_cache() -> dict[str, str]:
     with lock.held(CACHE / "hosts.lock", "the cache", LOCK_SECONDS):
         base.build(CACHE)
         aptrepo.build(CACHE)
+        repositories.build(CACHE)
     return images.build_all(CACHE)
 
 

@@ -1,6 +1,6 @@
 """What a lab host finds in its network: a name server, the apt repository, the image registry."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from lab.settings import (
     REGISTRY_PORT,
     STATE,
 )
+from lab.template import fill
+from lab.vendors import repositories
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Server:
             "ADDRESS": CONTROLLER,
             "PORT": str(self.port),
             "ROOT": str(self.root),
+            "VENDORS": str(repositories.path(CACHE)),
             "HOSTS": "\n".join(records),
         }
 
@@ -76,13 +79,6 @@ class Server:
 
     def _is_up_or_dead(self) -> bool:
         return self.is_up() or not cgroups.pids(self.group)
-
-
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """Put values in the place of their @NAME@ marks."""
-    for name, value in values.items():
-        template = template.replace(f"@{name}@", value)
-    return template
 
 
 SERVERS = (

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from stack.gpu.compatibility import image_mistake
+from stack.gpu.packages import Components, KernelModule
 from stack.secrets import SECRETS
 
 SIZE = re.compile(r"(\d+)([kmg])")
@@ -106,8 +108,31 @@ class ServicesSettings(_Strict):
                 yield name, service
 
 
+class RepositorySettings(_Strict):
+    url: str = Field(pattern=r"^https?://[^\s]+[^/\s]$")
+    key: str = Field(pattern=r"^[0-9A-F]{40}$")
+
+
+class AptSettings(_Strict):
+    nvidia_cuda: RepositorySettings
+    nvidia_container_toolkit: RepositorySettings
+    docker: RepositorySettings
+
+
+class BaseSettings(_Strict):
+    free_disk: Size
+    journal_size: Size
+    sysctls: dict[str, str]
+
+
+class NvidiaSettings(_Strict):
+    kernel_module: KernelModule
+    components: Components
+    kernel_limit: Annotated[str, Field(pattern=r"^\d+\.\d+$")] | None
+
+
 class DockerSettings(_Strict):
-    source: Literal["distribution"]
+    source: Literal["docker", "distribution"]
     insecure_registries: list[str]
     registry_mirrors: list[str]
     address_pool: IPv4Network
@@ -117,6 +142,8 @@ class DockerSettings(_Strict):
 
 class SaigaSettings(_Strict):
     model: str
+    weights: Size
+    memory_per_token: Size
     served_name: str
     max_model_len: int = Field(gt=0)
     gpu_memory_utilization: float = Field(gt=0, le=1)
@@ -194,6 +221,9 @@ class Site(_Strict):
     """Everything that may differ between sites; see ``group_data/all.py`` for each meaning."""
 
     gpu: Literal["nvidia", "none"]
+    apt: AptSettings
+    base: BaseSettings
+    nvidia: NvidiaSettings
     docker: DockerSettings
     python_image: ImageReference
     networks: dict[Name, NetworkSettings]
@@ -300,6 +330,15 @@ def _port_mistakes(site: Site) -> Iterator[str]:
 
 
 def _other_mistakes(site: Site) -> Iterator[str]:
+    saiga = site.services.saiga
+    if site.gpu == "nvidia" and saiga.enabled and (mistake := image_mistake(saiga.image)):
+        yield f"services.saiga.image: {mistake}"
+    for name, network in site.networks.items():
+        if site.docker.address_pool.overlaps(network.subnet):
+            yield (
+                f"docker.address_pool: {site.docker.address_pool} overlaps networks.{name}.subnet"
+                f" ({network.subnet})"
+            )
     containers: dict[str, str] = {}
     for service, settings in site.services.enabled():
         owner = containers.setdefault(settings.container, service)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 
@@ -147,6 +147,19 @@ class _Topology:
             undefined=jinja2.StrictUndefined,
             keep_trailing_newline=True,
         )
+
+    @property
+    def gpu_runtime(self) -> Literal["nvidia"] | None:
+        """The container toolkit's runtime, which puts the card's devices into the container's own
+        specification: ``--gpus`` of engines before 29.2 adds them behind the back of systemd, and
+        the next ``systemctl daemon-reload`` takes them away (nvidia-container-toolkit issue 48)."""
+        return "nvidia" if self.site.gpu == "nvidia" else None
+
+    @property
+    def gpu_environment(self) -> Mapping[str, str]:
+        if self.gpu_runtime is None:
+            return {}
+        return {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
 
     def render(self, template: str, path: str, **values: Any) -> ConfigFile:
         content = self.templates.get_template(template).render(site=self.site, **values)
@@ -326,14 +339,19 @@ class _Topology:
                 ),
                 *settings.extra_arguments,
             ),
-            environment={"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **settings.environment},
+            environment={
+                "VLLM_NO_USAGE_STATS": "1",
+                "DO_NOT_TRACK": "1",
+                **self.gpu_environment,
+                **settings.environment,
+            },
             mounts=(_volume("saiga_cache", "/root/.cache"), _bind(program, "/opt/saiga-stack")),
             **_reads("saiga", ROOT_UID, SAIGA_API_KEY),
             files=(
                 ConfigFile(f"{program}/serve.py", (self.root / "files/saiga/serve.py").read_text()),
             ),
             shm_size=8 * GIB,
-            gpus="all" if on_gpu else None,
+            runtime=self.gpu_runtime,
             stop_timeout=30,
         )
 
@@ -492,10 +510,11 @@ class _Topology:
                 "DCGM_EXPORTER_INTERVAL": "10000",
                 "DCGM_EXPORTER_KUBERNETES": "false",
                 "NO_SETCAP": "1",
+                **self.gpu_environment,
             },
             mounts=(_bind(config, "/etc/dcgm-exporter/counters.csv"),),
             files=(ConfigFile(config, counters),),
-            gpus="all" if self.site.gpu == "nvidia" else None,
+            runtime=self.gpu_runtime,
         )
 
     def prometheus(self) -> Container:

@@ -110,6 +110,8 @@ def _options(container: Container) -> Iterator[str]:
         yield "--read-only"
     if container.pid_mode:
         yield f"--pid={container.pid_mode}"
+    if container.runtime:
+        yield f"--runtime={container.runtime}"
     if container.gpus:
         yield f"--gpus={container.gpus}"
     yield f"--log-driver={container.log.driver}"

@@ -315,6 +315,7 @@ def desired_fields(container: Container, image: Json | None) -> Fields:
             "security": _security(container.security, container.pid_mode),
             "read-only root": "yes" if container.read_only else None,
             "pid mode": container.pid_mode,
+            "runtime": container.runtime,
             "gpus": container.gpus,
             "log driver": container.log.driver,
             **_named("log option", container.log.options),

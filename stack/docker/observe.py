@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
+from stack import sections
 from stack.docker.spec import Desired
 from stack.secrets import SECRETS_DIR
 
@@ -24,7 +25,6 @@ PREVIOUS_SUFFIX = ".previous"
 
 Json = dict[str, Any]
 
-_SECTION = "=== saiga-stack "
 # Asking would make systemd's docker.socket start a Docker that somebody stopped.
 _STOPPED = (
     "stopped=; if [ -d /run/systemd/system ] && command -v docker >/dev/null &&"
@@ -124,7 +124,7 @@ def observation_script(desired: Desired) -> str:
     quoted_paths = " ".join(shlex.quote(path) for path in paths)
     return "\n".join(
         [
-            f"s() {{ printf '%s%s\\n' {shlex.quote(_SECTION)} \"$1\"; }}",
+            sections.BEGIN,
             _STOPPED,
             's stopped; echo "$stopped"',
             "s engine",
@@ -170,20 +170,9 @@ def observation_script(desired: Desired) -> str:
             # A Docker that goes away in between shows half of the host: it did not answer.
             "s engine",
             "docker version --format '{{.Server.Version}}' 2>/dev/null || echo -",
-            "s end",
+            sections.END,
         ]
     )
-
-
-def _sections(output: str) -> dict[str, str]:
-    sections: dict[str, list[str]] = {}
-    current: list[str] = []
-    for line in output.splitlines():
-        if line.startswith(_SECTION):
-            current = sections.setdefault(line.removeprefix(_SECTION), [])
-        else:
-            current.append(line)
-    return {name: "\n".join(lines) for name, lines in sections.items()}
 
 
 def _engine(text: str) -> Engine | None:
@@ -265,22 +254,20 @@ def parse(output: str) -> Observed:
 
     Raises ValueError when the output is cut short or is not what the script prints.
     """
-    sections = _sections(output)
-    if "end" not in sections:
-        raise ValueError("the observation of the host is incomplete: its last section is missing")
-    images, pulled = _images(sections["images"])
+    found = sections.split(output)
+    images, pulled = _images(found["images"])
     return Observed(
-        engine=_engine(sections["engine"]),
-        stopped=bool(sections.get("stopped", "").strip()),
-        containers=_by_name(_documents(sections["containers"])),
-        networks=_by_name(_documents(sections["networks"])),
-        volumes=_by_name(_documents(sections["volumes"])),
+        engine=_engine(found["engine"]),
+        stopped=bool(found.get("stopped", "").strip()),
+        containers=_by_name(_documents(found["containers"])),
+        networks=_by_name(_documents(found["networks"])),
+        volumes=_by_name(_documents(found["volumes"])),
         images=images,
-        files=_files(sections["files"]),
-        loaded=_loaded(sections["loaded"]),
+        files=_files(found["files"]),
+        loaded=_loaded(found["loaded"]),
         pulled=pulled,
-        adopted=frozenset(sections["adopted"].split()),
-        unproven=frozenset(sections.get("unproven", "").splitlines()),
-        stale_folders=_stale_folders(sections.get("stale", "")),
-        secrets=_secrets(sections.get("secrets", "")),
+        adopted=frozenset(found["adopted"].split()),
+        unproven=frozenset(found.get("unproven", "").splitlines()),
+        stale_folders=_stale_folders(found.get("stale", "")),
+        secrets=_secrets(found.get("secrets", "")),
     )

@@ -463,12 +463,15 @@ def _container_changes(
 ) -> tuple[Change, ...]:
     image = observed.images.get(container.image)
     pulled = observed.pulled.get(container.image)
-    before = observed_fields(document, image, observed.engine or Engine("unknown"))
+    engine = observed.engine or Engine("unknown")
+    before = observed_fields(document, image, engine)
     after = desired_fields(container, image)
     if image is None or (pulled and pulled != image["Id"]):
         after = desired_fields(container, None)
         after["image id"] = pulled or before["image id"]
         before, after = without_image(before, after)
+    if container.runtime == engine.runtime:
+        after.pop("runtime", None)
     return _changes(differences(before, after))
 
 

@@ -156,6 +156,7 @@ class Container:
     read_only: bool = False
     pid_mode: str = ""
     gpus: Literal["all"] | None = None
+    runtime: Literal["nvidia"] | None = None
     log: LogConfig = LogConfig()
     stop_timeout: int | None = None
     hostname: str | None = None

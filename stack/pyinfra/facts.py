@@ -3,6 +3,9 @@
 from pyinfra.api import FactBase
 
 from stack.docker.observe import Observed, parse
+from stack.machine.apt import AptSource
+from stack.machine.observe import Machine
+from stack.machine.observe import parse as parse_machine
 
 
 class HostObservation(FactBase[Observed]):
@@ -19,11 +22,31 @@ class HostObservation(FactBase[Observed]):
         return parse("\n".join(output))
 
 
-class DaemonConfig(FactBase[str]):
-    """The text of Docker's daemon.json; ``null`` when there is no such file."""
+class MachineObservation(FactBase[Machine]):
+    """What is below the containers; ``script`` makes the output."""
+
+    def command(self, script: str) -> str:
+        return script
+
+    @staticmethod
+    def default() -> Machine:
+        return Machine()
+
+    def process(self, output: list[str]) -> Machine:
+        return parse_machine("\n".join(output))
+
+
+class AptSources(FactBase[tuple[AptSource, ...]]):
+    """The package lists that apt is pointed at."""
 
     def command(self) -> str:
-        return "cat /etc/docker/daemon.json 2>/dev/null || echo null"
+        fields = "$(REPO_URI) $(RELEASE) $(COMPONENT) $(SIGNED_BY)"
+        return f"apt-get indextargets --format '{fields}' 'Created-By: Packages'"
 
-    def process(self, output: list[str]) -> str:
-        return "\n".join(output)
+    @staticmethod
+    def default() -> tuple[AptSource, ...]:
+        return ()
+
+    def process(self, output: list[str]) -> tuple[AptSource, ...]:
+        rows = (line.split() for line in output if line)
+        return tuple(AptSource(*row) for row in rows)

@@ -74,11 +74,11 @@ def acquire() -> Generator[PyinfraCommand, None, None]:
     Waits until the last command of an ended deploy has ended too. Fails, naming the holder and
     since when, when another deploy has the lock.
     """
-    if state.is_executing and (obstacle := _obstacle()):
-        yield from refuse(obstacle)
+    if state.is_executing and (sentence := obstacle()):
+        yield from refuse(sentence)
 
 
-def _obstacle() -> str:
+def obstacle() -> str:
     """Take the lock; empty, or the sentence that says why it was not to be had."""
     started = time.monotonic()
     said = started - PROGRESS_SECONDS

@@ -1,4 +1,4 @@
-"""Tasks inside an operation: said, logged on the host, made."""
+"""Carrying out tasks: said, written to the host's audit log, done."""
 
 from collections.abc import Generator
 
@@ -22,4 +22,4 @@ def carry_out(*tasks: Task) -> Commands:
         yield StringCommand(
             audit_command(operator(), task.subject, task.action, task.cause, changes=task.changes)
         )
-        yield from task.commands
+        yield from (StringCommand(it) if isinstance(it, str) else it for it in task.commands)

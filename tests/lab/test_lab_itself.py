@@ -45,10 +45,14 @@ def test_the_host_is_a_whole_system() -> None:
 
 
 def test_the_host_knows_no_source_but_the_lab() -> None:
-    sources = on_host("grep -rhv '^#' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null; :")
-    line = "deb [signed-by=/etc/apt/keyrings/lab.asc] http://10.77.0.1:8081 bookworm main"
-    assert sources.splitlines() == [line]
+    sources = on_host("grep -rhoE 'https?://[^/ ]+' /etc/apt/sources.list /etc/apt/sources.list.d")
+    assert set(sources.splitlines()) == {"http://10.77.0.1:8081"}
     assert on_host("apt-get -qq update && echo signed") == "signed"
+
+
+def test_the_host_has_a_card_that_one_module_holds() -> None:
+    assert "[10de:2684]" in on_host("lspci -Dnn -d 10de:")
+    assert on_host("ls /sys/module") in ("nouveau", "nvidia")
 
 
 def test_there_is_no_way_out() -> None:

@@ -94,7 +94,8 @@ def test_saiga_serves_with_the_seeds_parameters(seed: Desired) -> None:
     assert argument(saiga, "--model") == "NightForger/saiga_nemo_12b-GPTQ"
     assert argument(saiga, "--max-model-len") == "20000"
     assert argument(saiga, "--override-generation-config") == '{"temperature": 0.7, "top_p": 0.9}'
-    assert saiga.gpus == "all"
+    assert saiga.runtime == "nvidia"
+    assert saiga.environment["NVIDIA_VISIBLE_DEVICES"] == "all"
     environment = seed.container("project_api").environment
     assert environment["SAIGA_MAX_TOKENS"] == "1024"
     assert environment["SAIGA_PRESENCE_PENALTY"] == "0"
@@ -139,7 +140,9 @@ def test_every_job_is_scraped(site: Site) -> None:
 def test_a_site_without_a_gpu_requests_none(defaults: dict[str, Any]) -> None:
     site = load(defaults, {"gpu": "none", "services": {"dcgm_exporter": {"enabled": False}}})
     stack = desired(site)
-    assert all(container.gpus is None for container in stack.containers)
+    for container in stack.containers:
+        assert container.runtime is None
+        assert "NVIDIA_VISIBLE_DEVICES" not in container.environment
     assert "dcgm" not in scrape_targets(site)
     assert "DCGM_METRICS_URL" not in stack.container("agent_exporter").environment
 

@@ -24,8 +24,8 @@ REPEATED = (
 SINGLE = (
     *("cpus", "entrypoint", "gpus", "health-cmd", "health-interval", "health-retries"),
     *("health-start-period", "health-timeout", "hostname", "ip", "ipc", "log-driver", "memory"),
-    *("memory-swap", "name", "network", "pid", "pids-limit", "restart", "shm-size"),
-    *("stop-timeout", "user"),
+    *("memory-swap", "name", "network", "pid", "pids-limit", "restart", "runtime"),
+    *("shm-size", "stop-timeout", "user"),
 )
 
 
@@ -151,7 +151,7 @@ def _host_config(options: argparse.Namespace, is_modern: bool) -> Json:
         "PidMode": options.pid,
         "IpcMode": options.ipc,
         "CgroupnsMode": "private" if is_modern else "host",
-        "Runtime": "runc",
+        "Runtime": options.runtime or "runc",
         "DeviceRequests": [gpus] if options.gpus == "all" else None,
         "Devices": nothing,
         "LogConfig": {"Type": options.log_driver, "Config": _pairs(options.log_opt)},

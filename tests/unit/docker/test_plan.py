@@ -617,6 +617,24 @@ FIELDS = [
     differs(
         "plain", "another runtime", host_config("plain", Runtime="nvidia"), "runtime: nvidia -> -"
     ),
+    differs(
+        "plain", "no runtime for a card", wanted("plain", runtime="nvidia"), "runtime: - -> nvidia"
+    ),
+    Case(
+        "the runtime for a card",
+        both(wanted("plain", runtime="nvidia"), host_config("plain", Runtime="nvidia")),
+    ),
+    Case(
+        "the runtime for a card, which is also the engine's default",
+        both(
+            wanted("plain", runtime="nvidia"),
+            *(
+                host_config(name, Runtime="nvidia")
+                for name in ("everything", "reloads", "defaults", "plain", "on_gpu")
+            ),
+            lambda host: setattr(host, "engine", Engine("1", "nvidia", "host")),
+        ),
+    ),
     Case(
         "another runtime that is the engine's default",
         both(

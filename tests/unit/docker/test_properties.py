@@ -126,6 +126,7 @@ def containers(draw: st.DrawFn, name: str, number: int) -> Container:
                 "read_only": st.booleans(),
                 "pid_mode": st.sampled_from(["", "host"]),
                 "gpus": st.sampled_from([None, "all"]),
+                "runtime": st.sampled_from([None, "nvidia"]),
                 "log": st.builds(
                     LogConfig,
                     st.sampled_from(["json-file", "local", "none"]),
@@ -274,6 +275,7 @@ ALTERED: dict[str, Any] = {
     "read_only": False,
     "pid_mode": "host",
     "gpus": "all",
+    "runtime": "nvidia",
     "log": LogConfig(),
     "stop_timeout": None,
     "hostname": None,

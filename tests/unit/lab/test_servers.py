@@ -1,7 +1,8 @@
 import re
 
-from lab.servers import SERVERS, fill
+from lab.servers import SERVERS
 from lab.settings import FILES
+from lab.template import fill
 
 
 def test_every_mark_of_every_template_has_a_value() -> None:

@@ -1,0 +1,99 @@
+"""What runs on what: image on driver, driver on kernel, model on card; the tables say by whom."""
+
+import re
+
+from stack.gpu.packages import CUDA, DRIVER
+
+Version = tuple[int, ...]
+
+# CUDA release to the least driver: table 3 of the CUDA 13.0 release notes (Linux x86_64).
+DRIVER_OF_CUDA = {
+    "12.4": "550.54.14",
+    "12.5": "555.42.02",
+    "12.6": "560.28.03",
+    "12.8": "570.26",
+    "12.9": "575.51.03",
+    "13.0": "580.65.06",
+}
+
+# First vLLM release to the CUDA of its official image: ARG CUDA_VERSION in docker/Dockerfile of
+# the source of each release.
+CUDA_OF_VLLM = (("0.6.0", "12.4"), ("0.9.0", "12.8"), ("0.11.2", "12.9"), ("0.20.0", "13.0"))
+NEWEST_VLLM = "v0.8.5.post1"
+
+# The first kernel on which the driver does not compile: 6.12 removed output_poll_changed from
+# drm_mode_config_funcs (open-gpu-kernel-modules issue 708).
+KERNEL_LIMIT = "6.12"
+
+# PCI device of NVIDIA to the memory of its card in MiB, as nvidia-smi gives it. Devices: the table
+# in the README of open-gpu-kernel-modules 560.35.03.
+CARDS = {
+    "2204": ("GeForce RTX 3090", 24576),
+    "2203": ("GeForce RTX 3090 Ti", 24564),
+    "2206": ("GeForce RTX 3080", 10240),
+    "2484": ("GeForce RTX 3070", 8192),
+    "2503": ("GeForce RTX 3060", 12288),
+    "2504": ("GeForce RTX 3060", 12288),
+    "2684": ("GeForce RTX 4090", 24564),
+    "2685": ("GeForce RTX 4090 D", 24564),
+    "2702": ("GeForce RTX 4080 SUPER", 16376),
+    "2704": ("GeForce RTX 4080", 16376),
+    "2782": ("GeForce RTX 4070 Ti", 12282),
+    "2786": ("GeForce RTX 4070", 12282),
+    "2882": ("GeForce RTX 4060", 8188),
+    "2235": ("A40", 46068),
+    "2236": ("A10", 23028),
+    "26b1": ("RTX 6000 Ada Generation", 49140),
+    "26b5": ("L40", 46068),
+    "26b9": ("L40S", 46068),
+    "27b8": ("L4", 23034),
+}
+
+# Beside weights and cache: activations of a step, memory of CUDA itself, captured graphs (vLLM 0.8,
+# estimated from its logs with this model).
+OVERHEAD = 2 * 1024**3
+
+_VLLM = re.compile(r"(?:^|/)vllm-openai:v(\d+\.\d+\.\d+)")
+_DEVICE = re.compile(r"\[10de:([0-9a-f]{4})\]")
+
+
+def version(text: str) -> Version:
+    """``6.14.0-24-generic`` as (6, 14, 0): the numbers in front, for comparing."""
+    match = re.match(r"\d+(?:\.\d+)*", text)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def cuda_of_image(image: str) -> str:
+    """The CUDA release of an official vLLM image; empty for any other image."""
+    match = _VLLM.search(image)
+    if not match:
+        return ""
+    tag = version(match[1])
+    return next((cuda for first, cuda in reversed(CUDA_OF_VLLM) if tag >= version(first)), "")
+
+
+def image_mistake(image: str) -> str:
+    """Why the driver of this toolkit cannot run ``image``; empty when nothing is known against it.
+
+    GeForce cards have no forward compatibility, and the container runtime in the modes used here
+    does not look at NVIDIA_REQUIRE_CUDA, so that nothing else would say it before torch does.
+    """
+    cuda = cuda_of_image(image)
+    if not cuda or version(cuda) <= version(CUDA):
+        return ""
+    return (
+        f"{image} is made for CUDA {cuda}, which needs driver {DRIVER_OF_CUDA[cuda]} or newer; the"
+        f" driver here is {DRIVER} (CUDA {CUDA}), whose newest image is"
+        f" vllm/vllm-openai:{NEWEST_VLLM}"
+    )
+
+
+def memory_of_card(card: str) -> int:
+    """Bytes of a card from its line of lspci; 0 when the table does not have it."""
+    match = _DEVICE.search(card)
+    return CARDS[match[1]][1] * 1024**2 if match and match[1] in CARDS else 0
+
+
+def memory_needed(weights: int, per_token: int, tokens: int) -> int:
+    """Bytes that one request of the longest length needs on the card."""
+    return weights + per_token * tokens + OVERHEAD

@@ -1,0 +1,1 @@
+"""The machine below the containers: its operating system, packages, files and units."""
