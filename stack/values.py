@@ -66,7 +66,11 @@ def _matching(pattern: str, sentence: str) -> Callable[[str], str]:
     return check
 
 
-Text = Annotated[str, AfterValidator(_matching(r"(?s).*\S.*", "says nothing; write a value"))]
+Text = Annotated[
+    str,
+    AfterValidator(_matching(r"(?s).*\S.*", "says nothing; write a value")),
+    Field(title="text"),
+]
 Name = Annotated[
     str,
     AfterValidator(
@@ -75,22 +79,25 @@ Name = Annotated[
             "is no name; use letters, digits, _ . and -, beginning with a letter or digit",
         )
     ),
+    Field(title="name"),
 ]
-Size = Annotated[str, AfterValidator(_size)]
-Memory = Annotated[str, AfterValidator(_memory)]
-ImageReference = Annotated[str, AfterValidator(_pinned)]
-Folder = Annotated[str, AfterValidator(_folder)]
+Size = Annotated[str, AfterValidator(_size), Field(title="size such as 512m")]
+Memory = Annotated[str, AfterValidator(_memory), Field(title="size such as 512m")]
+ImageReference = Annotated[str, AfterValidator(_pinned), Field(title="image")]
+Folder = Annotated[str, AfterValidator(_folder), Field(title="folder")]
 Url = Annotated[
     str,
     AfterValidator(
         _matching(r"https?://[^\s/]+(/\S*)?", "is no URL; write http:// or https://...")
     ),
+    Field(title="URL"),
 ]
 Registry = Annotated[
     str,
     AfterValidator(
         _matching(r"[A-Za-z0-9.-]+(:\d+)?", "is no registry; write host or host:port, no http://")
     ),
+    Field(title="host or host:port"),
 ]
 Duration = Annotated[
     str,
@@ -100,6 +107,7 @@ Duration = Annotated[
             "is no time; write a number with y, w, d, h, m or s, such as 7d",
         )
     ),
+    Field(title="time such as 7d"),
 ]
 DiskSize = Annotated[
     str,
@@ -108,7 +116,8 @@ DiskSize = Annotated[
             r"\d+[KMGTP]?B", "is no size on disk; write a number with MB, GB or TB, such as 5GB"
         )
     ),
+    Field(title="size on disk such as 5GB"),
 ]
-Count = Annotated[int, Field(strict=True, gt=0)]
-HostPort = Annotated[int, Field(strict=True, ge=1, le=65535)]
-Switch = Annotated[bool, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, gt=0, title="whole number from 1")]
+HostPort = Annotated[int, Field(strict=True, ge=1, le=65535, title="port")]
+Switch = Annotated[bool, Field(strict=True, title="True or False")]

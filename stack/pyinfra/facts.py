@@ -5,6 +5,7 @@ import shlex
 
 from pyinfra.api import FactBase
 
+from stack.docker.history import before
 from stack.docker.observe import Observed, parse
 
 
@@ -35,6 +36,20 @@ class SecretFiles(FactBase[dict[str, tuple[str, str]]]):
     def process(self, output: list[str]) -> dict[str, tuple[str, str]]:
         rows = (line.split(" ", 2) for line in output if line)
         return {path.rpartition("/")[2]: (mode, uid) for mode, uid, path in rows}
+
+
+class FormerContainer(FactBase[str]):
+    """The note of what a container was before its last change; empty where there is none."""
+
+    def command(self, name: str) -> str:
+        return f"cat {before(name)} 2>/dev/null || true"
+
+    @staticmethod
+    def default() -> str:
+        return ""
+
+    def process(self, output: list[str]) -> str:
+        return "\n".join(output)
 
 
 class DaemonConfig(FactBase[str]):

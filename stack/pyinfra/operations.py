@@ -19,6 +19,7 @@ from stack.docker.audit import audit_command
 from stack.docker.fields import differences
 from stack.docker.observe import Observed, observation_script
 from stack.docker.plan import Action, Change, Plan, Refusal, plan
+from stack.docker.removal import removal
 from stack.docker.spec import OWNER_LABEL, Container, Desired
 from stack.images import archive
 from stack.pyinfra.facts import (
@@ -28,6 +29,7 @@ from stack.pyinfra.facts import (
     QdrantCollections,
     SecretFiles,
 )
+from stack.pyinfra.planned import announce
 from stack.pyinfra.refuse import refuse
 from stack.pyinfra.remote import PyinfraRemote, operator
 from stack.pyinfra.site import Stack
@@ -73,6 +75,7 @@ class _Task:
     cause: str
     commands: tuple[str | PyinfraCommand, ...]
     changes: tuple[Change, ...] = ()
+    target: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.subject}: {self.action} ({self.cause})"]
@@ -81,9 +84,7 @@ class _Task:
 
 def _carry_out(*tasks: _Task) -> Commands:
     """Say what the tasks are about; each has its line in the host's audit log before it is done."""
-    for task in tasks:
-        for line in str(task).splitlines():
-            host.log(line)
+    announce(tasks)
     for task in tasks:
         yield StringCommand(
             audit_command(operator(), task.subject, task.action, task.cause, changes=task.changes)
@@ -171,8 +172,7 @@ def converge(stack: Stack, subject: str) -> Commands:
         host.noop(f"{subject} is as it has to be")
         return
     if not state.is_executing:
-        for line in str(steps).splitlines():
-            host.log(line)
+        announce(steps.steps)
     yield Converge(stack, subject, steps)
 
 
@@ -420,3 +420,25 @@ def _postgres_tasks(psql: str, passwords: dict[str, Secret], present: set[str]) 
         )
         command = StringCommand(f'{psql} -c "{grants}"')
         yield _Task("role agent_exporter", "grant", "privileges missing", (command,))
+
+
+@operation()
+def remove_all(stack: Stack, volumes: tuple[str, ...]) -> Commands:
+    """
+    Remove every container and network of ours, and the named volumes.
+
+    + stack: what stands on the host
+    + volumes: names of volumes of the site whose data goes too; all others stay
+    """
+    observed = host.get_fact(HostObservation, script=observation_script(stack.desired))
+    try:
+        removals = removal(stack.desired, observed, volumes)
+    except Refusal as error:
+        yield from refuse(str(error))
+        return
+    yield from _carry_out(
+        *(
+            _Task(entry.subject, "remove", "its removal was asked for", (entry.command,))
+            for entry in removals
+        )
+    )

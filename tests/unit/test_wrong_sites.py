@@ -19,7 +19,7 @@ WRONG: list[tuple[str, str | list[str]]] = [
     ("servces = {}", "servces: unknown key; did you mean services?"),
     ("colour = 'red'", "colour: unknown key"),
     ("ssh_hostnam = '192.0.2.1'", "ssh_hostnam: unknown key; did you mean ssh_hostname?"),
-    ("_sudoo = True", "_sudoo: unknown key; did you mean _sudo?"),
+    ("ssh_prot = 22", "ssh_prot: unknown key; did you mean ssh_port?"),
     (
         "services = {'grafna': {'enabled': False}}",
         "services.grafna: unknown key; did you mean grafana?",

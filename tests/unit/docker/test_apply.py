@@ -12,6 +12,7 @@ import pytest
 from stack.docker import apply as module
 from stack.docker.apply import ApplyError, RemoteError, apply
 from stack.docker.audit import AUDIT_LOG
+from stack.docker.history import SERVING_DIR
 from stack.docker.observe import ASIDE_SUFFIX, Observed, image_record
 from stack.docker.plan import Refusal
 from stack.docker.spec import OWNER_LABEL, Container, Desired, Gate
@@ -43,6 +44,7 @@ class Shell:
         self.answers = list(answers)
         self.scripts: list[str] = []
         self.files: dict[str, bytes] = {}
+        self.notes: dict[str, bytes] = {}
         self.said: list[str] = []
 
     def run(self, script: str) -> str:
@@ -57,7 +59,8 @@ class Shell:
         return ""
 
     def put(self, content: bytes, path: str) -> None:
-        self.files[path] = content
+        kept = self.notes if path.startswith(SERVING_DIR) else self.files
+        kept[path] = content
 
     def observe(self) -> Observed:
         return self.host.observed
