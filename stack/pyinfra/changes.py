@@ -29,7 +29,7 @@ def roll_back(service: str) -> Callable[[], None]:
         host = ctx_host.get()
         stack = stack_of(host)
         name = getattr(stack.site.services, service).container
-        former = _former(name, host.get_fact(FormerContainer, name=name))
+        former = _former(name, host.get_fact(FormerContainer, container=name))
         _check_networks(former, stack.desired)
         containers = tuple(former if c.name == name else c for c in stack.desired.containers)
         if former not in containers:

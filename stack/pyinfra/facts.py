@@ -41,8 +41,8 @@ class SecretFiles(FactBase[dict[str, tuple[str, str]]]):
 class FormerContainer(FactBase[str]):
     """The note of what a container was before its last change; empty where there is none."""
 
-    def command(self, name: str) -> str:
-        return f"cat {before(name)} 2>/dev/null || true"
+    def command(self, container: str) -> str:
+        return f"cat {before(container)} 2>/dev/null || true"
 
     @staticmethod
     def default() -> str:
