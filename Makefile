@@ -10,7 +10,7 @@ PYINFRA = $(INSIDE) .venv/bin/pyinfra inventory.py deploy.py --limit $(SITE)
 PYTEST = $(PYTHON) -m pytest
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help up test check programs deploy verify bench soak ssh down clean requirements lab
+.PHONY: help up test check programs deploy verify bench soak ssh down clean docs requirements lab
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ clean: .venv/.ready ## down, and empty the cache
 lab: .venv/.ready
 	@$(PYTHON) -m lab up
 	@$(PYTHON) -m stack fetch >/dev/null
+
+docs: .venv/.ready ## write docs/configuration.md anew from the defaults and their types
+	@$(PYTHON) -m stack schema --format markdown >docs/configuration.md
 
 requirements: .venv/.ready ## compile the requirements files anew from pyproject.toml
 	@scripts/compile-requirements

@@ -64,6 +64,16 @@ def sections(defaults: Path) -> Iterator[Section]:
                 yield Section(name, meaning, tuple(_inherited(options)))
 
 
+def under(found: list[Section], path: str) -> Iterator[Section]:
+    """The sections with only what stands at ``path`` or below it."""
+    for section in found:
+        options = tuple(
+            o for o in section.options if not path or f"{o.path}.".startswith(f"{path}.")
+        )
+        if options:
+            yield Section(section.name, section.meaning, options)
+
+
 def _options(
     lines: list[str], value: ast.expr, path: tuple[str, ...], meaning: str
 ) -> Iterator[Option]:

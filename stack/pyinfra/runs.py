@@ -15,6 +15,7 @@ from pyinfra.api.operations import run_ops
 from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 from pyinfra_cli.exceptions import CliError, UnexpectedExternalError
+from pyinfra_cli.log import setup_logging
 from pyinfra_cli.util import exec_file
 
 from stack.pyinfra.inventory import hosts_of, load_inventory
@@ -152,6 +153,16 @@ def _each(run: Run, errors: _Errors, step: Callable[[Host], None]) -> None:
     waiting = [host for host in run.hosts if host.name not in run.failures]
     for greenlet in [run.state.pool.spawn(attempt, host) for host in waiting]:
         greenlet.get()
+
+
+def talk() -> None:
+    """Show what runs say from now on, as the ``pyinfra`` command does."""
+    setup_logging(logging.INFO)
+
+
+def changes_something(run: Run, host: Host) -> bool:
+    """Whether what was prepared for ``host`` would change it."""
+    return run.state.get_meta_for_host(host).ops_change > 0
 
 
 def rehearse(

@@ -24,30 +24,35 @@ HEALTH_DEADLINE = 180
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--site", default="lab", help="a group of inventory.py")
+    parser.addoption("--site", default="lab", help="a group of the inventory")
+    parser.addoption("--inventory", type=Path, default=ROOT / "inventory.py", help="its file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     try:
-        next(targets(config.getoption("site"), ROOT))
+        _targets(config)
     except (SiteError, DeployError) as error:
         pytest.exit(str(error), returncode=4)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "target" in metafunc.fixturenames:
-        found = list(targets(metafunc.config.getoption("site"), ROOT))
+        found = _targets(metafunc.config)
         metafunc.parametrize(
             "target", found, ids=[target.name for target in found], scope="session"
         )
     for name in ("container_name", "attachment", "setting"):
         if name in metafunc.fixturenames:
-            metafunc.parametrize(name, sorted(_cases(metafunc.config.getoption("site"))[name]))
+            metafunc.parametrize(name, sorted(_cases(metafunc.config)[name]))
 
 
-def _cases(site: str) -> dict[str, set[Any]]:
+def _targets(config: pytest.Config) -> list[Target]:
+    return [*targets(config.getoption("site"), ROOT, config.getoption("inventory"))]
+
+
+def _cases(config: pytest.Config) -> dict[str, set[Any]]:
     cases: dict[str, set[Any]] = {"container_name": set(), "attachment": set(), "setting": set()}
-    for target in targets(site, ROOT):
+    for target in _targets(config):
         cases["setting"] |= set(target.stack.site.postgres.settings)
         for container in target.stack.desired.containers:
             cases["container_name"].add(container.name)
