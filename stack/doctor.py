@@ -22,6 +22,7 @@ SYSTEMS = {("debian", "12"), ("ubuntu", "22.04"), ("ubuntu", "24.04")}
 DOCKER_HUB = "registry-1.docker.io"
 
 _MARK = "=== "
+_PORTS = "{{range .HostConfig.PortBindings}}{{range .}}{{.HostPort}} {{end}}{{end}}"
 
 
 class Level(StrEnum):
@@ -91,7 +92,8 @@ def script(site: Site, desired: Desired) -> str:
             "s listeners; ss -Hltnp 2>/dev/null",
             "s routes; ip -4 route show table main 2>/dev/null",
             f"s bridges; docker network ls -q {ours} 2>/dev/null",
-            f"s published; docker ps {ours} --format '{{{{.Ports}}}}' 2>/dev/null",
+            f"s published; docker inspect --format '{_PORTS}' $(docker ps -q {ours} 2>/dev/null)"
+            " 2>/dev/null",
             "s gpu; nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader"
             " 2>&1 | head -4",
             "s pci; cat /sys/bus/pci/devices/*/vendor 2>/dev/null | grep -c 0x10de",
@@ -189,7 +191,7 @@ def _gib(size: int) -> str:
 
 
 def _ports(parts: dict[str, list[str]], desired: Desired) -> Iterator[str]:
-    ours = {int(port) for line in parts["published"] for port in re.findall(r":(\d+)->", line)}
+    ours = {int(port) for line in parts["published"] for port in line.split()}
     listeners: dict[int, tuple[str, str]] = {}
     for line in parts["listeners"]:
         address, _, number = line.split()[3].rpartition(":")

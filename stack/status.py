@@ -1,27 +1,41 @@
 """A host as it is now: one look, and what it says as a table."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from stack.docker.audit import AUDIT_LOG
 from stack.docker.spec import Container, Desired
 
-LAST_CHANGES = 5
+LAST_DEPLOYS = 5
+# Enough lines of the audit log for the last deploys, and the pause that ends one.
+_LINES = 500
+_PAUSE = timedelta(minutes=10)
 _MARK = "=== "
 _GPU = "index,name,driver_version,utilization.gpu,memory.used,memory.total,temperature.gpu"
 
 
 @dataclass(frozen=True)
+class Deploy:
+    """Changes of one operator without a long pause: when they began, in UTC, and on what."""
+
+    at: str
+    by: str
+    changes: int
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Status:
     """``containers`` are rows (name, state, addresses, published, version), ``gpus`` lines of
-    nvidia-smi, ``changes`` the last lines of the audit log, the newest last."""
+    nvidia-smi, ``deploys`` the last ones that changed something, the newest last."""
 
     containers: tuple[tuple[str, ...], ...]
     docker: str
     gpus: tuple[str, ...]
-    changes: tuple[dict[str, Any], ...]
+    deploys: tuple["Deploy", ...]
 
     @property
     def healthy(self) -> bool:
@@ -37,7 +51,7 @@ def script(desired: Desired) -> str:
             f"echo '{_MARK}containers'; docker inspect {names} 2>/dev/null || true",
             f"echo '{_MARK}docker'; docker version --format '{{{{.Server.Version}}}}' 2>/dev/null",
             f"echo '{_MARK}gpus'; nvidia-smi --query-gpu={_GPU} --format=csv,noheader 2>/dev/null",
-            f"echo '{_MARK}changes'; tail -n {LAST_CHANGES} {AUDIT_LOG} 2>/dev/null || true",
+            f"echo '{_MARK}changes'; tail -n {_LINES} {AUDIT_LOG} 2>/dev/null || true",
         )
     )
 
@@ -57,8 +71,32 @@ def parse(output: str, desired: Desired) -> Status:
         tuple(_row(container, live.get(container.name)) for container in desired.containers),
         "\n".join(parts["docker"]).strip(),
         tuple(line for line in parts["gpus"] if line.strip()),
-        tuple(json.loads(line) for line in parts["changes"] if line.strip()),
+        tuple(_deploys(json.loads(line) for line in parts["changes"] if line.strip()))[
+            -LAST_DEPLOYS:
+        ],
     )
+
+
+def _deploys(changes: Iterable[dict[str, Any]]) -> Iterator[Deploy]:
+    """The changes of the audit log by operator and time."""
+    group: list[dict[str, Any]] = []
+    for change in changes:
+        if group and not _same_deploy(group[-1], change):
+            yield _deploy(group)
+            group = []
+        group.append(change)
+    if group:
+        yield _deploy(group)
+
+
+def _same_deploy(one: dict[str, Any], next_one: dict[str, Any]) -> bool:
+    pause = datetime.fromisoformat(next_one["at"]) - datetime.fromisoformat(one["at"])
+    return bool(one["from"] == next_one["from"] and pause < _PAUSE)
+
+
+def _deploy(changes: list[dict[str, Any]]) -> Deploy:
+    subjects = dict.fromkeys(str(change["subject"]) for change in changes)
+    return Deploy(changes[0]["at"], changes[0]["from"], len(changes), tuple(subjects))
 
 
 def _row(container: Container, document: dict[str, Any] | None) -> tuple[str, ...]:
@@ -99,14 +137,18 @@ def as_text(host: str, status: Status) -> str:
     lines += table([header, *status.containers])
     if status.gpus:
         lines += ["", "GPU", *(f"  {line}" for line in status.gpus)]
-    if status.changes:
-        lines += ["", "LAST CHANGES"]
-        lines += [
-            f"  {change['at']}  {change['subject']}: {change['action']} ({change['cause']})"
-            f"  by {change['from']}"
-            for change in status.changes
-        ]
+    if status.deploys:
+        lines += ["", "LAST DEPLOYS"]
+        lines += table([_deploy_row(deploy) for deploy in status.deploys])
     return "\n".join(lines)
+
+
+def _deploy_row(deploy: Deploy) -> tuple[str, ...]:
+    shown = ", ".join(deploy.subjects[:3])
+    more = len(deploy.subjects) - 3
+    subjects = f"{shown} and {more} more" if more > 0 else shown
+    number = f"{deploy.changes} change{'s' * (deploy.changes > 1)}"
+    return f"  {deploy.at}", deploy.by, number, subjects
 
 
 def as_json(host: str, status: Status) -> dict[str, Any]:
@@ -118,5 +160,5 @@ def as_json(host: str, status: Status) -> dict[str, Any]:
         "healthy": status.healthy,
         "containers": [dict(zip(keys, row, strict=True)) for row in status.containers],
         "gpus": list(status.gpus),
-        "changes": list(status.changes),
+        "deploys": [asdict(deploy) for deploy in status.deploys],
     }

@@ -158,7 +158,7 @@ def test_our_own_ports_and_networks_are_not_in_the_way(site: Site) -> None:
         "=== routes",
         'LISTEN 0 9 127.0.0.1:5432 0.0.0.0:* users:(("docker-proxy",pid=9,fd=3))\n=== routes',
     )
-    ours = ours.replace("=== published", "=== published\n127.0.0.1:5432->5432/tcp")
+    ours = ours.replace("=== published", "=== published\n5432 ")
     ours = ours.replace("=== bridges", "172.22.0.0/16 dev br-0123456789ab\n=== bridges")
     ours = ours.replace("=== published", "0123456789ab\n=== published")
     assert wrong(site, ours) == []

@@ -19,13 +19,14 @@ def container(name: str, status: str, health: str, image: str, address: str) -> 
 
 
 def answer(*containers: dict[str, object]) -> str:
-    change = {
-        "at": "2026-01-31T12:00:00Z",
-        "from": "me@here",
-        "subject": "container grafana_new",
-        "action": "replace the container",
-        "cause": "differs",
-    }
+    changes = (
+        ("2026-01-30T09:00:00Z", "you@there", "network mlopsnew"),
+        ("2026-01-31T12:00:00Z", "me@here", "container grafana_new"),
+        ("2026-01-31T12:00:09Z", "me@here", "container grafana_new"),
+        ("2026-01-31T12:00:09Z", "me@here", "container webbot2"),
+        ("2026-01-31T17:00:00Z", "me@here", "container webbot2"),
+    )
+    log = [json.dumps({"at": at, "from": by, "subject": what}) for at, by, what in changes]
     return "\n".join(
         (
             "=== containers",
@@ -35,7 +36,7 @@ def answer(*containers: dict[str, object]) -> str:
             "=== gpus",
             "0, NVIDIA GeForce RTX 4090, 560.35.03, 97 %, 21000 MiB, 24564 MiB, 66",
             "=== changes",
-            json.dumps(change),
+            *log,
         )
     )
 
@@ -57,7 +58,12 @@ def test_status(site: Site) -> None:
     assert rows["ml_postgres"].startswith("ml_postgres exited - ")
     assert rows["webbot2"].startswith("webbot2 missing 172.20.0.3 ")
     assert "97 %" in text
-    assert "container grafana_new: replace the container (differs)  by me@here" in text
+    deploys = [line.strip() for line in text.partition("LAST DEPLOYS\n")[2].splitlines()]
+    assert [" ".join(line.split()) for line in deploys] == [
+        "2026-01-30T09:00:00Z you@there 1 change network mlopsnew",
+        "2026-01-31T12:00:00Z me@here 3 changes container grafana_new, container webbot2",
+        "2026-01-31T17:00:00Z me@here 1 change container webbot2",
+    ]
     assert not status.healthy
     assert as_json("gpu1", status)["containers"][0]["name"] == "ml_postgres"
 
