@@ -10,15 +10,15 @@ PYINFRA = $(INSIDE) .venv/bin/pyinfra inventory.py deploy.py --limit $(SITE)
 PYTEST = $(PYTHON) -m pytest
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help up test check programs deploy verify bench soak ssh down clean requirements lab
+.PHONY: help up test check programs deploy plan drift status doctor verify bench soak ssh down clean docs requirements lab
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z ]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 up: lab ## boot the lab host, deploy the whole stack onto it, verify it, print where to look
 	@$(PYINFRA) -y
 	@$(MAKE) verify
-	@$(INSIDE) $(PYTHON) -m stack status $(SITE)
+	@$(INSIDE) bin/stack status $(SITE)
 
 test: check programs up ## run all tests, the lab's too
 	@$(PYTHON) -m lab exec -- $(PYTEST) tests/lab -m 'not soak' $(PYTEST_ARGS)
@@ -39,6 +39,9 @@ programs: .venv/.ready ## our services and the lab's stand-ins as real processes
 deploy: .venv/.ready ## deploy to SITE, asking first
 	@$(PYINFRA)
 
+plan drift status doctor: .venv/.ready ## bin/stack's command of that name on SITE
+	@$(INSIDE) bin/stack $@ $(SITE)
+
 verify: .venv/.ready ## prove what runs on SITE
 	@$(INSIDE) $(PYTEST) tests/verify --site $(SITE) -q $(PYTEST_ARGS)
 
@@ -58,6 +61,9 @@ clean: .venv/.ready ## down, and empty the cache
 lab: .venv/.ready
 	@$(PYTHON) -m lab up
 	@$(PYTHON) -m stack fetch >/dev/null
+
+docs: .venv/.ready ## write docs/configuration.md anew from the defaults and their types
+	@$(PYTHON) -m stack schema --format markdown >docs/configuration.md
 
 requirements: .venv/.ready ## compile the requirements files anew from pyproject.toml
 	@scripts/compile-requirements

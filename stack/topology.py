@@ -37,7 +37,8 @@ from stack.secrets import (
     SecretFile,
     curl,
 )
-from stack.site import ServiceSettings, Site, parse_size
+from stack.site import ServiceSettings, Site
+from stack.values import parse_size
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG_DIR = "/etc/saiga-stack"
@@ -78,11 +79,11 @@ def desired(site: Site, root: Path = ROOT) -> Desired:
     enabled = {name for name, _ in site.services.enabled()}
     return Desired(
         networks=tuple(
-            Network(name, str(net.subnet), str(net.gateway), str(net.dynamic_range))
-            for name, net in site.networks.items()
+            Network(net.name, str(net.subnet), str(net.gateway), str(net.dynamic_range))
+            for net in site.networks.values()
         ),
         volumes=tuple(
-            Volume(volume)
+            Volume(getattr(site.volumes, volume))
             for name, volumes in VOLUMES.items()
             if name in enabled
             for volume in volumes
@@ -117,10 +118,6 @@ def scrape_targets(site: Site) -> dict[str, str]:
 
 def _bind(source: str, target: str) -> Mount:
     return Mount("bind", source, target, read_only=True)
-
-
-def _volume(name: str, target: str) -> Mount:
-    return Mount("volume", name, target)
 
 
 def _reads(service: str, uid: int, *secrets: Secret, at_start: bool = True) -> dict[str, Any]:
@@ -175,7 +172,11 @@ class _Topology:
             name=settings.container,
             image=options.pop("image", settings.image),
             attachments=tuple(
-                Attachment(network, str(ip), tuple(settings.aliases.get(network, ())))
+                Attachment(
+                    site.networks[network].name,
+                    str(ip),
+                    tuple(settings.aliases.get(network, ())),
+                )
                 for network, ip in settings.addresses.items()
             ),
             ports=tuple(
@@ -209,6 +210,9 @@ class _Topology:
         match = f" | grep -qE '{check}'" if check else " -o /dev/null"
         return Gate(title, f"curl -sf -m 30 '{url}'{match}", **extra)
 
+    def volume(self, key: str, target: str) -> Mount:
+        return Mount("volume", getattr(self.site.volumes, key), target)
+
     def url(self, service: str, port: str = "http") -> str:
         settings: ServiceSettings = getattr(self.site.services, service)
         return f"http://{settings.container}:{settings.ports[port].inside}"
@@ -225,7 +229,7 @@ class _Topology:
             container=name,
             image=service.image,
             user=user,
-            volume="postgres_data",
+            volume=self.site.volumes.postgres_data,
             memory=parse_size(service.memory),
             script=(self.root / "files/postgres/check.sh").read_text(),
         )
@@ -235,13 +239,14 @@ class _Topology:
             gate=Gate("answers SELECT 1", f'docker exec {name} sh -c "{ready}"', deadline=120),
             command=("postgres", "-c", "config_file=/etc/postgresql/postgresql.conf"),
             environment={
+                "PGPORT": str(self.site.services.postgres.ports["sql"].inside),
                 "POSTGRES_DB": database,
                 "POSTGRES_PASSWORD_FILE": f"/run/secrets/{POSTGRES_SUPERUSER.name}",
                 "POSTGRES_INITDB_ARGS": "--data-checksums --auth-host=scram-sha-256",
             },
             user=user,
             mounts=(
-                _volume("postgres_data", "/var/lib/postgresql/data"),
+                self.volume("postgres_data", "/var/lib/postgresql/data"),
                 _bind(config, "/etc/postgresql"),
                 _bind(f"{CONFIG_DIR}/postgres-init", "/docker-entrypoint-initdb.d"),
             ),
@@ -283,8 +288,8 @@ class _Topology:
             ),
             user=f"{QDRANT_UID}:{QDRANT_UID}",
             mounts=(
-                _volume("qdrant_storage_new", "/qdrant/storage"),
-                _volume("qdrant_snapshots_new", "/qdrant/snapshots"),
+                self.volume("qdrant_storage_new", "/qdrant/storage"),
+                self.volume("qdrant_snapshots_new", "/qdrant/snapshots"),
                 _bind(config, "/qdrant/config/production.yaml"),
                 _bind(keys.path, "/qdrant/config/local.yaml"),
             ),
@@ -293,7 +298,7 @@ class _Topology:
             stop_timeout=30,
             check=qdrant_check(
                 service.image,
-                "qdrant_storage_new",
+                self.site.volumes.qdrant_storage_new,
                 (self.root / "files/qdrant/check.sh").read_text(),
             ),
             files=(
@@ -342,10 +347,11 @@ class _Topology:
             environment={
                 "VLLM_NO_USAGE_STATS": "1",
                 "DO_NOT_TRACK": "1",
+                "HF_ENDPOINT": self.site.model_hub,
                 **self.gpu_environment,
                 **settings.environment,
             },
-            mounts=(_volume("saiga_cache", "/root/.cache"), _bind(program, "/opt/saiga-stack")),
+            mounts=(self.volume("saiga_cache", "/root/.cache"), _bind(program, "/opt/saiga-stack")),
             **_reads("saiga", ROOT_UID, SAIGA_API_KEY),
             files=(
                 ConfigFile(f"{program}/serve.py", (self.root / "files/saiga/serve.py").read_text()),
@@ -363,7 +369,8 @@ class _Topology:
             start_period=600,
             gate=self.gate("is healthy", "embeddings", "http", "/health", deadline=600),
             command=("--model-id", self.site.embedder.model, "--port", str(port)),
-            mounts=(_volume("embeddings_cache", "/data"),),
+            environment={"HF_ENDPOINT": self.site.model_hub},
+            mounts=(self.volume("embeddings_cache", "/data"),),
         )
 
     def _python_service(self, service: str, gate: Gate, **options: Any) -> Container:
@@ -394,11 +401,12 @@ class _Topology:
 
     def project_api(self) -> Container:
         site = self.site
+        url = f"{self.url('embeddings')}/v1" if site.asks_own_embeddings else site.embedder.url
         embedder: Mapping[str, str] = {
             "EMBEDDER": site.embedder.kind,
             "EMBEDDER_MODEL": site.embedder.model,
             "EMBEDDER_DIMENSION": str(site.embedder.dimension),
-            **({"EMBEDDER_URL": site.embedder.url} if site.embedder.url else {}),
+            **({"EMBEDDER_URL": url} if url else {}),
         }
         knowledge = f"{CONFIG_DIR}/project_api/knowledge"
         return self._python_service(
@@ -536,7 +544,7 @@ class _Topology:
             ),
             user=f"{PROMETHEUS_UID}:{PROMETHEUS_UID}",
             mounts=(
-                _volume("prometheus_data_new", "/prometheus"),
+                self.volume("prometheus_data_new", "/prometheus"),
                 _bind(config, "/etc/prometheus"),
             ),
             **_reads("prometheus", PROMETHEUS_UID, QDRANT_READ_ONLY_KEY, at_start=False),
@@ -586,7 +594,7 @@ class _Topology:
             },
             user=str(GRAFANA_UID),
             mounts=(
-                _volume("grafana_data_new", "/var/lib/grafana"),
+                self.volume("grafana_data_new", "/var/lib/grafana"),
                 _bind(f"{config}/provisioning", "/etc/grafana/provisioning"),
                 _bind(f"{config}/dashboards", "/etc/grafana/dashboards"),
             ),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from stack.docker import commands
+from stack.docker import commands, history
 from stack.docker.audit import audit_step
 from stack.docker.observe import (
     ADOPTED_DIR,
@@ -189,11 +189,14 @@ class _Worker:
             raise ApplyError(f"{subject}: nothing was changed: {error}") from None
 
     def settle(self, subject: str) -> None:
-        """Forget what would undo the change: the subject is as it has to be."""
+        """The subject is as it has to be: forget what would undo the change, note what it is."""
         for container in self.desired.containers:
-            if subject == f"container {container.name}" and container.start_files:
+            if subject == f"container {container.name}":
                 previous = _quote(*_undone_by_moving(container).values())
-                self.remote.run(f"rm -f {previous}")
+                self.remote.run(f"rm -f {previous}; mkdir -p -m 0700 {history.SERVING_DIR}")
+                new = f"{history.serving(container.name)}.new"
+                self.remote.put(history.note(container).encode(), new)
+                self.remote.run(history.keep_note(container.name, new))
 
     def _container(self, step: Step) -> Container:
         return self.desired.container(step.subject.removeprefix("container "))

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from stack.gpu.compatibility import memory_needed, memory_of_card, version
 from stack.gpu.packages import DISTRIBUTIONS, DRIVER
 from stack.machine.observe import Machine
-from stack.site import Site, parse_size
+from stack.site import Site
+from stack.values import parse_size
 
 GIB = 1024**3
 

@@ -2,6 +2,7 @@
 
 from pyinfra.api import FactBase
 
+from stack.docker.history import before
 from stack.docker.observe import Observed, parse
 from stack.machine.apt import AptSource
 from stack.machine.observe import Machine
@@ -34,6 +35,20 @@ class MachineObservation(FactBase[Machine]):
 
     def process(self, output: list[str]) -> Machine:
         return parse_machine("\n".join(output))
+
+
+class FormerContainer(FactBase[str]):
+    """The note of what a container was before its last change; empty where there is none."""
+
+    def command(self, container: str) -> str:
+        return f"cat {before(container)} 2>/dev/null || true"
+
+    @staticmethod
+    def default() -> str:
+        return ""
+
+    def process(self, output: list[str]) -> str:
+        return "\n".join(output)
 
 
 class AptSources(FactBase[tuple[AptSource, ...]]):

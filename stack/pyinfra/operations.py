@@ -10,14 +10,17 @@ from pyinfra.api.command import PyinfraCommand
 from stack.docker.apply import ApplyError, RemoteError, apply
 from stack.docker.observe import Observed
 from stack.docker.plan import Action, Plan, Refusal, plan
+from stack.docker.removal import removal
 from stack.docker.spec import Container
 from stack.images import archive
 from stack.pyinfra.observations import forget
 from stack.pyinfra.observations import observed as observed_on
+from stack.pyinfra.planned import announce
 from stack.pyinfra.refuse import refuse
 from stack.pyinfra.remote import PyinfraRemote
 from stack.pyinfra.site import Stack
-from stack.pyinfra.tasks import Commands
+from stack.pyinfra.tasks import Commands, carry_out
+from stack.tasks import Task
 from stack.wheels import WheelsError
 
 _plans: WeakKeyDictionary[Host, tuple[Observed, Plan]] = WeakKeyDictionary()
@@ -111,6 +114,27 @@ def converge(stack: Stack, subject: str) -> Commands:
         host.noop(f"{subject} is as it has to be")
         return
     if not state.is_executing:
-        for line in str(steps).splitlines():
-            host.log(line)
+        announce(steps.steps)
     yield Converge(stack, subject, steps)
+
+
+@operation()
+def remove_all(stack: Stack, volumes: tuple[str, ...]) -> Commands:
+    """
+    Remove every container and network of ours, and the named volumes.
+
+    + stack: what stands on the host
+    + volumes: names of volumes of the site whose data goes too; all others stay
+    """
+    observed = observed_on(host, stack)
+    try:
+        removals = removal(stack.desired, observed, volumes)
+    except Refusal as error:
+        yield from refuse(str(error))
+        return
+    yield from carry_out(
+        *(
+            Task(entry.subject, "remove", "its removal was asked for", (entry.command,))
+            for entry in removals
+        )
+    )

@@ -47,6 +47,13 @@ class Run:
         return "\n".join(PLAN_LINE.findall(self.text))
 
 
+def _step(step: dict[str, Any]) -> str:
+    about = f" {step['target']}" if step["target"] else ""
+    first = f"{step['subject']}: {step['action']}{about} ({step['cause']})"
+    fields = (f"    {c['field']}: {c['before']} -> {c['after']}" for c in step["changes"])
+    return "\n".join((first, *fields))
+
+
 class Lab:
     """The lab host under test."""
 
@@ -92,6 +99,26 @@ class Lab:
         run = self.pyinfra("-y", "--json", *options, inventory=inventory)
         assert run.status == 0, run.text
         return run
+
+    def stack(self, *words: str, inventory: str = "inventory.py", timeout: int = 900) -> Run:
+        """``bin/stack WORDS``; its text is what the operator saw, errors last."""
+        done = subprocess.run(
+            [str(ROOT / "bin/stack"), "--inventory", inventory, *words],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        result = json.loads(done.stdout) if done.stdout.startswith(("{", "[")) else None
+        return Run(done.returncode, done.stdout + done.stderr, result)
+
+    def drift(self, *options: str, inventory: str = "inventory.py") -> tuple[int, str]:
+        """The exit status of ``drift`` and the plan of its report, as a dry run shows it."""
+        run = self.stack("drift", "lab", "--format=json", *options, inventory=inventory)
+        assert run.result is not None, run.text
+        (host,) = run.result["hosts"]
+        return run.status, "\n".join(map(_step, host["steps"]))
 
     def dry(self, *options: str) -> str:
         """The plan that a dry run shows."""

@@ -209,6 +209,9 @@ def refuse(lab: Lab, case: Case) -> None:
         assert run.status != 0, run.text
         for line in case.refusal.splitlines():
             assert line in run.text
+    run = lab.stack("drift", "lab")
+    assert run.status == 1, run.text
+    assert all(line in run.text for line in case.refusal.splitlines()), run.text
     assert state(lab) == before
 
 
@@ -226,6 +229,7 @@ def repair(lab: Lab, case: Case, data: Data) -> None:
         assert rehearsal.status == 0, rehearsal.text
         assert readable(rehearsal.plan()) == case.plan
         assert operations(rehearsal.planned()) == named_operations(case)
+        assert lab.drift(*case.options) == (2, rehearsal.plan())
         assert state(lab) == before
 
         # While Docker is stopped nothing can be seen; what ran before goes on.

@@ -20,12 +20,12 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
             },
         },
         [
-            "gpu: input should be 'nvidia' or 'none', not 'amd'",
+            "gpu: should be 'nvidia' or 'none', not 'amd'",
             "services.webbot2.memory: 'lots' is not a size;"
             " write a number with k, m or g, such as 512m",
             "services.grafana.image: 'grafana/grafana:latest' has no pinned tag;"
             " write name:version or name@sha256:...",
-            "services.grafana.memmory: unknown key",
+            "services.grafana.memmory: unknown key; did you mean memory?",
         ],
     ),
     "addresses and ports": (
@@ -89,7 +89,8 @@ def test_a_collection_of_another_dimension(lab: Lab, untouched: None, tmp_path: 
     body = '{"vectors": {"size": 8, "distance": "Cosine"}}'
     lab.qdrant("PUT", f"{QDRANT}/BD_other", body)
     try:
-        data = {"qdrant": {"collections": ["BD_other"]}}
+        collections = [*lab.target.stack.site.qdrant.collections, "BD_other"]
+        data = {"qdrant": {"collections": collections}}
         run = lab.pyinfra("-y", inventory=variant(tmp_path, data))
         assert run.status != 0
         sentence = (

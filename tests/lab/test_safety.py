@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stack.site import merge
+from stack.merging import merge
 from tests.lab.conftest import Lab
 from tests.lab.data import Data
 from tests.lab.deploys import Deploy, held, lab_command, serves, until, variant, verify

@@ -17,36 +17,42 @@ from testinfra.host import Host
 from stack.docker.spec import Desired
 from stack.pyinfra.inventory import Target, targets
 from stack.site import ServiceSettings, Site, SiteError
+from stack.topology import address
 
 ROOT = Path(__file__).resolve().parents[2]
 HEALTH_DEADLINE = 180
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--site", default="lab", help="a group of inventory.py")
+    parser.addoption("--site", default="lab", help="a group of the inventory")
+    parser.addoption("--inventory", type=Path, default=ROOT / "inventory.py", help="its file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     try:
-        next(targets(config.getoption("site"), ROOT))
+        _targets(config)
     except (SiteError, DeployError) as error:
         pytest.exit(str(error), returncode=4)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "target" in metafunc.fixturenames:
-        found = list(targets(metafunc.config.getoption("site"), ROOT))
+        found = _targets(metafunc.config)
         metafunc.parametrize(
             "target", found, ids=[target.name for target in found], scope="session"
         )
     for name in ("container_name", "attachment", "setting"):
         if name in metafunc.fixturenames:
-            metafunc.parametrize(name, sorted(_cases(metafunc.config.getoption("site"))[name]))
+            metafunc.parametrize(name, sorted(_cases(metafunc.config)[name]))
 
 
-def _cases(site: str) -> dict[str, set[Any]]:
+def _targets(config: pytest.Config) -> list[Target]:
+    return [*targets(config.getoption("site"), ROOT, config.getoption("inventory"))]
+
+
+def _cases(config: pytest.Config) -> dict[str, set[Any]]:
     cases: dict[str, set[Any]] = {"container_name": set(), "attachment": set(), "setting": set()}
-    for target in targets(site, ROOT):
+    for target in _targets(config):
         cases["setting"] |= set(target.stack.site.postgres.settings)
         for container in target.stack.desired.containers:
             cases["container_name"].add(container.name)
@@ -99,17 +105,17 @@ def live(host: Host, desired: Desired) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def published(target: Target) -> Iterator[Callable[[str, str], str]]:
-    """``http://address:port`` of a service's published port, as reached on the host itself."""
+    """``http://address:port`` at which a service answers here, as it does on the host itself: its
+    published port or, when it publishes none, its address. Skips what the site does not run."""
     tunnels: dict[tuple[str, str], tuple[subprocess.Popen[bytes], str]] = {}
 
     def url(service: str, port: str = "http") -> str:
-        settings: ServiceSettings = getattr(target.stack.site.services, service)
-        published_port = settings.ports[port].published
-        assert published_port, f"services.{service}.ports.{port} publishes nothing"
+        settings = running(target.stack.site, service)
+        there = _on_host(settings, port)
         if target.ssh is None:
-            return f"http://127.0.0.1:{published_port}"
+            return f"http://{there}"
         if (service, port) not in tunnels:
-            tunnels[service, port] = _tunnel(target.ssh, published_port)
+            tunnels[service, port] = _tunnel(target.ssh, there)
         return tunnels[service, port][1]
 
     yield url
@@ -118,11 +124,26 @@ def published(target: Target) -> Iterator[Callable[[str, str], str]]:
         process.wait(timeout=10)
 
 
-def _tunnel(ssh: tuple[str, ...], port: int) -> tuple[subprocess.Popen[bytes], str]:
+def running(site: Site, service: str) -> ServiceSettings:
+    """The settings of a service; skips the test when the site does not run it."""
+    settings: ServiceSettings = getattr(site.services, service)
+    if not settings.enabled:
+        pytest.skip(f"the site runs no {service}")
+    return settings
+
+
+def _on_host(settings: ServiceSettings, port: str) -> str:
+    published, bind = settings.ports[port].published, str(settings.ports[port].bind)
+    if published is None:
+        return address(settings, port)
+    return f"{'127.0.0.1' if bind == '0.0.0.0' else bind}:{published}"
+
+
+def _tunnel(ssh: tuple[str, ...], there: str) -> tuple[subprocess.Popen[bytes], str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         local = free.getsockname()[1]
-    forward = ("-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{local}:127.0.0.1:{port}")
+    forward = ("-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{local}:{there}")
     process = subprocess.Popen([ssh[0], *forward, *ssh[1:]], stdin=subprocess.DEVNULL)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -132,4 +153,4 @@ def _tunnel(ssh: tuple[str, ...], port: int) -> tuple[subprocess.Popen[bytes], s
                 return process, f"http://127.0.0.1:{local}"
         time.sleep(0.05)
     process.terminate()
-    raise TimeoutError(f"no tunnel to port {port} within 20 s")
+    raise TimeoutError(f"no tunnel to {there} within 20 s")

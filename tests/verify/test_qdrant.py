@@ -1,6 +1,7 @@
 """The collections, their dimension and indexes, and that nobody reads them without a key."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -9,6 +10,8 @@ from testinfra.host import Host
 from stack.qdrant import INDEXES
 from stack.secrets import QDRANT_API_KEY, QDRANT_READ_ONLY_KEY, Secret
 from stack.site import Site
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _ask(host: Host, url: str, secret: Secret) -> Any:
@@ -32,7 +35,8 @@ def test_collections(published: Callable[..., str], host: Host, site: Site) -> N
         assert params["on_disk_payload"] == site.qdrant.payload_on_disk
         indexes = {field: index["data_type"] for field, index in result["payload_schema"].items()}
         assert indexes.items() >= dict.fromkeys(INDEXES, "keyword").items()
-        assert result["points_count"] > 0
+        if (ROOT / site.knowledge / f"{name}.yaml").is_file():
+            assert result["points_count"] > 0
 
 
 def test_nobody_reads_without_a_key(published: Callable[..., str]) -> None:

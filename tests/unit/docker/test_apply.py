@@ -12,6 +12,7 @@ import pytest
 from stack.docker import apply as module
 from stack.docker.apply import ApplyError, RemoteError, apply
 from stack.docker.audit import AUDIT_LOG
+from stack.docker.history import SERVING_DIR
 from stack.docker.observe import ASIDE_SUFFIX, Observed, image_record
 from stack.docker.plan import Refusal
 from stack.docker.spec import OWNER_LABEL, Container, Desired, Gate
@@ -43,6 +44,7 @@ class Shell:
         self.answers = list(answers)
         self.scripts: list[str] = []
         self.files: dict[str, bytes] = {}
+        self.notes: dict[str, bytes] = {}
         self.said: list[str] = []
 
     def run(self, script: str) -> str:
@@ -57,7 +59,8 @@ class Shell:
         return ""
 
     def put(self, content: bytes, path: str) -> None:
-        self.files[path] = content
+        kept = self.notes if path.startswith(SERVING_DIR) else self.files
+        kept[path] = content
 
     def observe(self) -> Observed:
         return self.host.observed
@@ -439,8 +442,9 @@ def test_an_image_of_ours_is_built_from_its_context() -> None:
     assert str(taken) == f"container on_gpu: build the image {BUILT} (not found)"
     (archive,) = remote.files
     assert remote.files[archive] == b"context of on_gpu"
-    assert f"rm -f {archive}" in remote.scripts[-1]
-    assert remote.scripts[-1].endswith(f"> {image_record(BUILT)}")
+    [build] = [script for script in remote.scripts if "docker build" in script]
+    assert f"rm -f {archive}" in build
+    assert build.endswith(f"> {image_record(BUILT)}")
 
 
 def test_an_image_of_ours_that_is_still_there_gets_its_tag_back() -> None:

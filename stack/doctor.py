@@ -1,0 +1,267 @@
+"""What would stand in a deploy's way, found in one look at the host that changes nothing."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Network
+from typing import Any
+from urllib.parse import urlsplit
+
+from stack.docker.spec import OWNER_LABEL, OWNER_VALUE, Desired
+from stack.site import Site
+from stack.values import parse_size
+
+GIB = 1024**3
+CLOCK_SECONDS = 30
+CONNECT_SECONDS = 5
+# vLLM's image unpacked, the model, embeddings, and all others with room to grow; without a GPU the
+# images are the site's own.
+DISK_WITH_GPU, DISK_WITHOUT_GPU = 60 * GIB, 10 * GIB
+SYSTEMS = {("debian", "12"), ("ubuntu", "22.04"), ("ubuntu", "24.04")}
+DOCKER_HUB = "registry-1.docker.io"
+
+_MARK = "=== "
+_PORTS = "{{range .HostConfig.PortBindings}}{{range .}}{{.HostPort}} {{end}}{{end}}"
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found; an error keeps a deploy from succeeding, a warning may."""
+
+    level: Level
+    check: str
+    sentence: str
+
+
+def sources(site: Site, desired: Desired) -> list[tuple[str, int]]:
+    """(host, port) of every place that a deploy or a first start downloads from."""
+    images = {container.image for container in desired.containers if not container.build}
+    if any(container.build for container in desired.containers):
+        images.add(site.python_image)
+    found = {_registry(image, site) for image in images}
+    found |= {_endpoint(mirror) for mirror in site.docker.registry_mirrors}
+    services = site.services
+    if services.saiga.enabled and not site.saiga.model.startswith("/"):
+        found.add(_endpoint(site.saiga.environment.get("HF_ENDPOINT", site.model_hub)))
+    if services.embeddings.enabled and not site.embedder.model.startswith("/"):
+        found.add(_endpoint(site.model_hub))
+    return sorted(found)
+
+
+def _registry(image: str, site: Site) -> tuple[str, int]:
+    first, slash, _ = image.partition("/")
+    if not slash or not re.search(r"[.:]|^localhost$", first):
+        return DOCKER_HUB, 443
+    host, _, port = first.partition(":")
+    plain = first in site.docker.insecure_registries
+    return host, int(port or (80 if plain else 443))
+
+
+def _endpoint(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def script(site: Site, desired: Desired) -> str:
+    """A shell script for a bare host (nothing but Debian's base system), read by :func:`findings`.
+
+    It changes nothing and opens no connection but one to each download source.
+    """
+    connects = (
+        f"if timeout {CONNECT_SECONDS} bash -c '</dev/tcp/{host}/{port}' 2>/dev/null; then"
+        f" echo '{host} {port} yes'; elif getent ahosts {host} >/dev/null; then"
+        f" echo '{host} {port} no'; else echo '{host} {port} unknown'; fi &"
+        for host, port in sources(site, desired)
+    )
+    ours = f"--filter label={OWNER_LABEL}={OWNER_VALUE}"
+    return "\n".join(
+        (
+            f's() {{ echo "{_MARK}$1"; }}',
+            "s user; id -u",
+            's system; . /etc/os-release; echo "$ID $VERSION_ID"; uname -m',
+            "s clock; date +%s",
+            "s memory; sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo",
+            "s disk; d=/var/lib/docker; [ -d $d ] || d=/var/lib; df -PB1 $d | tail -1",
+            "s listeners; ss -Hltnp 2>/dev/null",
+            "s routes; ip -4 route show table main 2>/dev/null",
+            f"s bridges; docker network ls -q {ours} 2>/dev/null",
+            f"s published; docker inspect --format '{_PORTS}' $(docker ps -q {ours} 2>/dev/null)"
+            " 2>/dev/null",
+            "s gpu; nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader"
+            " 2>&1 | head -4",
+            "s pci; cat /sys/bus/pci/devices/*/vendor 2>/dev/null | grep -c 0x10de",
+            "s connects",
+            *connects,
+            "wait",
+            "s end",
+        )
+    )
+
+
+def findings(output: str, site: Site, desired: Desired, now: float) -> Iterator[Finding]:
+    """What the output of :func:`script` says; ``now`` is this machine's clock in seconds.
+
+    Raises ValueError when the output is cut short.
+    """
+    parts: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in output.splitlines():
+        if line.startswith(_MARK):
+            lines = parts.setdefault(line.removeprefix(_MARK), [])
+        elif line.strip():
+            lines.append(line)
+    if "end" not in parts:
+        raise ValueError("the look at the host is incomplete: its last part is missing")
+    yield _user(parts["user"])
+    yield from _system(parts["system"])
+    yield _clock(int(parts["clock"][0]), now)
+    yield _memory(int(parts["memory"][0]) * 1024, site)
+    yield _disk(int(parts["disk"][0].split()[3]), site)
+    yield from _or_ok("ports", "every port is free or ours", _ports(parts, desired))
+    yield from _or_ok("subnets", "no route of the host is in the way", _subnets(parts, site))
+    yield _gpu(parts["gpu"], parts["pci"], site)
+    yield from _connects(parts["connects"])
+
+
+def _or_ok(check: str, sentence: str, found: Iterator[str]) -> Iterator[Finding]:
+    mistakes = [*found]
+    yield from (Finding(Level.ERROR, check, mistake) for mistake in mistakes)
+    if not mistakes:
+        yield Finding(Level.OK, check, sentence)
+
+
+def _user(lines: list[str]) -> Finding:
+    if lines == ["0"]:
+        return Finding(Level.OK, "privileges", "commands run as root")
+    sentence = "commands do not run as root; set ssh_user = 'root', or _sudo = True"
+    return Finding(Level.ERROR, "privileges", sentence)
+
+
+def _system(lines: list[str]) -> Iterator[Finding]:
+    name, _, version = lines[0].partition(" ")
+    known = (name, version) in SYSTEMS
+    level = Level.OK if known else Level.WARNING
+    advice = "" if known else "; known to work are Debian 12, Ubuntu 22.04 and 24.04"
+    yield Finding(level, "system", f"{name} {version}{advice}")
+    if lines[1] != "x86_64":
+        yield Finding(Level.ERROR, "system", f"the machine is {lines[1]}; the images are x86_64")
+
+
+def _clock(there: int, now: float) -> Finding:
+    apart = abs(there - now)
+    if apart <= CLOCK_SECONDS:
+        return Finding(Level.OK, "clock", f"{apart:.0f} s apart from this machine's")
+    sentence = f"{apart:.0f} s apart from this machine's; certificates may be refused"
+    return Finding(Level.ERROR, "clock", sentence)
+
+
+def _memory(total: int, site: Site) -> Finding:
+    running = dict(site.services.enabled())
+    limits = {name: parse_size(settings.memory) for name, settings in running.items()}
+    largest = max(limits, key=lambda name: limits[name])
+    if limits[largest] > total:
+        sentence = (
+            f"the host has {_gib(total)}, services.{largest}.memory alone may take"
+            f" {_gib(limits[largest])}"
+        )
+        return Finding(Level.ERROR, "memory", sentence)
+    both = f"{_gib(total)} on the host, {_gib(sum(limits.values()))} of limits in the site"
+    if sum(limits.values()) > total:
+        return Finding(Level.WARNING, "memory", f"{both}; containers may be killed")
+    return Finding(Level.OK, "memory", both)
+
+
+def _disk(free: int, site: Site) -> Finding:
+    wanted = DISK_WITH_GPU if site.gpu == "nvidia" else DISK_WITHOUT_GPU
+    if free >= wanted:
+        return Finding(Level.OK, "disk", f"{_gib(free)} free")
+    sentence = f"{_gib(free)} free; images, model and data want {_gib(wanted)}"
+    return Finding(Level.WARNING, "disk", sentence)
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.0f} GiB"
+
+
+def _ports(parts: dict[str, list[str]], desired: Desired) -> Iterator[str]:
+    ours = {int(port) for line in parts["published"] for port in line.split()}
+    listeners: dict[int, tuple[str, str]] = {}
+    for line in parts["listeners"]:
+        address, _, number = line.split()[3].rpartition(":")
+        named = re.search(r'\(\("([^"]+)"', line)
+        listeners[int(number)] = (named[1] if named else "another program", address)
+    for container in desired.containers:
+        for port in container.ports:
+            if port.published in listeners and port.published not in ours:
+                program, address = listeners[port.published]
+                yield (
+                    f"port {port.published} of {container.name} is taken by {program} on {address}"
+                )
+
+
+def _subnets(parts: dict[str, list[str]], site: Site) -> Iterator[str]:
+    bridges = {f"br-{identity[:12]}" for identity in parts["bridges"]}
+    for line in parts["routes"]:
+        words = line.split()
+        if words[0] == "default" or "dev" not in words:
+            continue
+        device = words[words.index("dev") + 1]
+        try:
+            route = IPv4Network(words[0])
+        except ValueError:
+            continue
+        for name, network in site.networks.items():
+            if device not in bridges and network.subnet.overlaps(route):
+                yield (
+                    f"networks.{name}.subnet: {network.subnet} clashes with the host's route to"
+                    f" {route} by {device}"
+                )
+
+
+def _gpu(lines: list[str], pci: list[str], site: Site) -> Finding:
+    if site.gpu == "none":
+        return Finding(Level.OK, "gpu", "the site runs without one")
+    if lines and "," in lines[0]:
+        return Finding(Level.OK, "gpu", "; ".join(lines))
+    if pci and int(pci[0]):
+        return Finding(Level.WARNING, "gpu", "an NVIDIA card, but nvidia-smi does not answer yet")
+    sentence = "no NVIDIA card in the machine; set gpu = 'none' with images that need none"
+    return Finding(Level.ERROR, "gpu", sentence)
+
+
+def _connects(lines: list[str]) -> Iterator[Finding]:
+    for line in sorted(lines):
+        host, port, answer = line.split()
+        match answer:
+            case "yes":
+                yield Finding(Level.OK, "downloads", f"{host}:{port} answers")
+            case "no":
+                sentence = f"{host}:{port} does not answer within {CONNECT_SECONDS} s"
+                yield Finding(Level.ERROR, "downloads", sentence)
+            case _:
+                yield Finding(Level.ERROR, "downloads", f"the name {host} cannot be resolved")
+
+
+def as_text(host: str, found: list[Finding]) -> str:
+    """The findings for people, what is wrong last."""
+    order = list(Level)
+    rows = sorted(found, key=lambda finding: order.index(finding.level))
+    width = max(len(finding.check) for finding in found)
+    lines = (f"  {row.level:<7}  {row.check:<{width}}  {row.sentence}" for row in rows)
+    return "\n".join((f"{host}:", *lines))
+
+
+def as_json(host: str, found: list[Finding]) -> dict[str, Any]:
+    """The findings for programs."""
+    entries = [
+        {"level": str(entry.level), "check": entry.check, "sentence": entry.sentence}
+        for entry in found
+    ]
+    return {"host": host, "findings": entries}
