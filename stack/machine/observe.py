@@ -189,9 +189,9 @@ def _gpu_lines() -> Iterable[str]:
         "s nouveau; ls -d /sys/module/nouveau 2>/dev/null",
         "s loaded; cat /sys/module/nvidia/version 2>/dev/null",
         # Debian's packaging names the file nvidia-current.
-        "s on disk; modinfo -F version nvidia 2>/dev/null ||"
+        "s on_disk; modinfo -F version nvidia 2>/dev/null ||"
         " modinfo -F version nvidia-current 2>/dev/null",
-        's user space; readlink -f "$(ldconfig -p | sed -n'
+        's user_space; readlink -f "$(ldconfig -p | sed -n'
         " 's/.*libnvidia-ml\\.so\\.1 .*x86-64.* => //p' | head -n 1)\" |"
         " sed -n 's/.*libnvidia-ml\\.so\\.//p'",
         f"s smi; if command -v nvidia-smi >/dev/null; then {_GPU_QUERY} 2>&1; fi",
@@ -211,7 +211,7 @@ def _container_lines(containers: Iterable[str]) -> Iterator[str]:
     names = " ".join(f"-e {shlex.quote(name)}" for name in containers)
     if names:
         yield (
-            "s gpu in; if systemctl is-active --quiet docker; then"
+            "s gpu_in; if systemctl is-active --quiet docker 2>/dev/null; then"
             f" for c in $(docker ps --format '{{{{.Names}}}}' | grep -xF {names}); do"
             ' echo "$c $(timeout 30 docker exec "$c" nvidia-smi -L 2>&1 | head -n 1)"; done; fi'
         )
@@ -257,8 +257,8 @@ def parse(output: str) -> Machine:
         has_lspci=bool(text("lspci")),
         nouveau=bool(text("nouveau")),
         loaded=text("loaded"),
-        on_disk=text("on disk"),
-        user_space=text("user space"),
+        on_disk=text("on_disk"),
+        user_space=text("user_space"),
         gpus=gpus,
         smi=smi,
         nvcc=text("nvcc"),
@@ -268,7 +268,7 @@ def parse(output: str) -> Machine:
         docker=text("docker"),
         daemon_config=text("daemon"),
         daemon_pending=bool(text("pending")),
-        gpu_in={name: said for name, _, said in (line.partition(" ") for line in lines("gpu in"))},
+        gpu_in={name: said for name, _, said in (line.partition(" ") for line in lines("gpu_in"))},
     )
 
 
