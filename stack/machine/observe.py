@@ -70,9 +70,10 @@ class Machine:
     ``system`` is ID and VERSION_ID of os-release in NVIDIA's spelling, such as ``debian12``;
     ``kernels`` are the installed ones, ``kernel`` the one that runs. ``cards`` are lspci's lines of
     NVIDIA's display controllers. ``loaded``, ``on_disk`` and ``user_space`` are versions of the
-    NVIDIA module in the kernel, of its file, and of the library libnvidia-ml. ``smi`` is what
-    nvidia-smi said instead of naming GPUs. ``gpu_in`` maps a running container to what its
-    nvidia-smi says. ``unlinked_devices`` are those of the card without a link in /dev/char.
+    NVIDIA module in the kernel, of its file, and of the library libnvidia-ml; ``on_disk_next`` is
+    the file's for the newest kernel, which the next boot takes. ``smi`` is what nvidia-smi said
+    instead of naming GPUs. ``gpu_in`` maps a running container to what its nvidia-smi says.
+    ``unlinked_devices`` are those of the card without a link in /dev/char.
     ``keys`` maps an apt key file of ours to the fingerprints in it, ``sources`` a file of somebody
     else to a repository of ours that it names. Sizes are in bytes.
     """
@@ -100,6 +101,7 @@ class Machine:
     nouveau: bool = False
     loaded: str = ""
     on_disk: str = ""
+    on_disk_next: str = ""
     user_space: str = ""
     gpus: tuple[Gpu, ...] = ()
     smi: str = ""
@@ -114,6 +116,11 @@ class Machine:
 
     def unit(self, name: str) -> Unit:
         return self.units.get(name, Unit(exists=False, active=False, enabled=False))
+
+    @property
+    def next_kernel(self) -> str:
+        """The newest installed kernel, in the order in which boot loaders sort them."""
+        return self.kernels[-1] if self.kernels else self.kernel
 
     def version(self, package: str) -> str:
         """The installed version of a package; empty when it is not installed."""
@@ -138,7 +145,7 @@ def observation_script(
             sections.BEGIN,
             "s system; (. /etc/os-release;"
             ' printf "%s\\n" "$ID$VERSION_ID" "$PRETTY_NAME" "$VERSION_CODENAME"); uname -m',
-            "s kernel; uname -r; ls /boot/vmlinuz-* 2>/dev/null",
+            "s kernel; uname -r; ls -v /boot/vmlinuz-* 2>/dev/null",
             "s boot; cat /proc/sys/kernel/random/boot_id",
             "s memory; grep -E '^(MemTotal|SwapTotal):' /proc/meminfo",
             's docker; readlink -f "$(command -v docker)"',
@@ -189,8 +196,10 @@ def _gpu_lines() -> Iterable[str]:
         "s nouveau; ls -d /sys/module/nouveau 2>/dev/null",
         "s loaded; cat /sys/module/nvidia/version 2>/dev/null",
         # Debian's packaging names the file nvidia-current.
-        "s on_disk; modinfo -F version nvidia 2>/dev/null ||"
-        " modinfo -F version nvidia-current 2>/dev/null",
+        "module() { modinfo $1 -F version nvidia 2>/dev/null ||"
+        " modinfo $1 -F version nvidia-current 2>/dev/null; }; s on_disk; module",
+        "s on_disk_next; next=$(ls -v /boot/vmlinuz-* 2>/dev/null | tail -n 1);"
+        ' module ${next:+-k "${next#/boot/vmlinuz-}"}',
         's user_space; readlink -f "$(ldconfig -p | sed -n'
         " 's/.*libnvidia-ml\\.so\\.1 .*x86-64.* => //p' | head -n 1)\" |"
         " sed -n 's/.*libnvidia-ml\\.so\\.//p'",
@@ -258,6 +267,7 @@ def parse(output: str) -> Machine:
         nouveau=bool(text("nouveau")),
         loaded=text("loaded"),
         on_disk=text("on_disk"),
+        on_disk_next=text("on_disk_next"),
         user_space=text("user_space"),
         gpus=gpus,
         smi=smi,

@@ -66,7 +66,7 @@ class AptSources(FactBase[tuple[AptSource, ...]]):
         return (
             "apt-get indextargets --format '$(SOURCESENTRY) $(RELEASE) $(COMPONENT)'"
             " 'Created-By: Packages' | sort -u | while read -r entry release component; do"
-            ' f=${entry%:*}; n=${entry##*:}; echo "== $release $component $f";'
+            ' f=${entry%:*}; n=${entry##*:}; echo "== $release|$component|$f";'
             f' case $f in *.sources) {stanza} "$f" ;; *) sed -n "${{n}}p" "$f" ;; esac; done'
         )
 
@@ -78,7 +78,7 @@ class AptSources(FactBase[tuple[AptSource, ...]]):
         sources: list[AptSource] = []
         for line in output:
             if line.startswith("== "):
-                sources.append(AptSource(*line.split()[1:]))
+                sources.append(AptSource(*line.removeprefix("== ").split("|")))
             elif sources:
                 sources[-1] = replace(sources[-1], entry=f"{sources[-1].entry}{line}\n")
         return tuple(sources)

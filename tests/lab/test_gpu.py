@@ -15,6 +15,7 @@ from stack.gpu.driver import DOCKER_AFTER_GPU, NO_NOUVEAU, PERSISTENCE
 from stack.gpu.packages import DISTRIBUTIONS, DRIVER, selection
 from stack.machine.base import UNATTENDED
 from stack.machine.repositories import repositories
+from stack.site import ServicesSettings
 from tests.lab.conftest import Lab
 from tests.lab.deploys import audit, lab_command, variant, verify
 
@@ -63,8 +64,9 @@ def test_packages_files_and_units_are_repaired(lab: Lab) -> None:
     newer = " ".join(f"{name}={NEWER}" for name in SELECTED.driver.packages)
     lab.run(
         f"echo 'Package: *' >{SELECTED.driver.preferences_file.path}; "
-        f"{APT} update && {APT} install --allow-change-held-packages {newer}"
-        f" && {APT} remove --allow-change-held-packages nvidia-container-toolkit-base"
+        f"{APT} update && {APT} install --allow-change-held-packages --allow-downgrades {newer}"
+        f" && {APT} remove --allow-change-held-packages nvidia-container-toolkit"
+        " nvidia-container-toolkit-base"
     )
     lab.run(
         "apt-mark unhold docker.io cuda-toolkit-12-6 && systemctl stop nvidia-persistenced &&"
@@ -216,3 +218,20 @@ def test_refused_on_a_bare_host(bare: Lab, tmp_path: Path, name: str) -> None:
     assert sentence in run.text
     assert packages(bare) == before
     assert bare.run("ls /var/log/saiga-stack /run/saiga-stack.lock 2>/dev/null", check=False) == ""
+
+
+def test_a_site_without_a_gpu_gets_nothing_of_nvidia(bare: Lab, tmp_path: Path) -> None:
+    others = set(ServicesSettings.model_fields) - {"node_exporter"}
+    site = {
+        "ssh_hostname": BARE,
+        "gpu": "none",
+        "services": {name: {"enabled": False} for name in others},
+    }
+    inventory = variant(tmp_path, site)
+    run = bare.deploy(inventory=inventory)
+    assert "Host exporters | Container node-exporter" in run.changed()
+    assert bare.deploy(inventory=inventory).changed() == []
+    state = packages(bare)
+    assert not [name for name in state if "nvidia" in name or name.startswith("cuda")]
+    assert state["docker.io"][1] == "hi"
+    assert "nvidia" not in bare.run(f"cat {DAEMON_JSON}")

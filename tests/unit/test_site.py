@@ -101,6 +101,20 @@ MISTAKES = [
         {"networks": {"mlopsnew": {"dynamic_range": "10.0.0.0/24"}}},
         "networks.mlopsnew.dynamic_range: 10.0.0.0/24 is outside mlopsnew (172.22.0.0/16)",
     ),
+    (
+        {"docker": {"address_pool": "172.16.0.0/12"}},
+        "docker.address_pool: 172.16.0.0/12 overlaps networks.mlopsnew.subnet (172.22.0.0/16)\n"
+        "docker.address_pool: 172.16.0.0/12 overlaps networks.agent_default.subnet"
+        " (172.20.0.0/16)",
+    ),
+    (
+        {"apt": {"docker": {"key": "0x9DC8"}}},
+        "apt.docker.key: string should match pattern '^[0-9A-F]{40}$', not '0x9DC8'",
+    ),
+    (
+        {"nvidia": {"kernel_limit": "6"}},
+        "nvidia.kernel_limit: string should match pattern '^\\d+\\.\\d+$', not '6'",
+    ),
     ({"gpu": "amd"}, "gpu: input should be 'nvidia' or 'none', not 'amd'"),
     (
         {"saiga": {"max_tokens": 20000}},

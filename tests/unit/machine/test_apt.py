@@ -20,6 +20,7 @@ from stack.machine.base import UNATTENDED, clock_tasks, journal_tasks, sysctl_ta
 from stack.machine.files import HostFile, file_tasks
 from stack.machine.observe import File, Machine, Package, Unit
 from stack.machine.repositories import repositories
+from stack.pyinfra.facts import AptSources
 from stack.site import Site
 from tests.unit.machine.hosts import BARE, on_host
 
@@ -108,6 +109,16 @@ def test_packages_of_any_version_are_only_held() -> None:
     assert str(task) == "packages docker: hold (not held)"
     held = replace(BARE, packages={name: Package("2", held=True) for name in names})
     assert not list(package_tasks(held, DISTRIBUTION_DOCKER))
+
+
+def test_flat_repositories_have_no_component() -> None:
+    """The vendors of NVIDIA have such ones."""
+    entry = "deb [signed-by=/k.asc] http://x.example/debian12/x86_64/ /"
+    output = ["== /||/etc/apt/sources.list.d/cuda.list", entry, "== bookworm|main|/a.list", "deb x"]
+    assert AptSources().process(output) == (
+        AptSource("/", "", "/etc/apt/sources.list.d/cuda.list", f"{entry}\n"),
+        AptSource("bookworm", "main", "/a.list", "deb x\n"),
+    )
 
 
 LINE = "deb [signed-by=/etc/apt/keyrings/mirror.asc] http://mirror.example/debian bookworm main\n"

@@ -144,7 +144,7 @@ def test_programs_of_the_host_are_asked(tmp_path: Path) -> None:
             " echo '0000:01:00.1 Audio device [0403]: NVIDIA [10de:22ba] (rev a1)'"
         ),
         "mokutil": "echo 'SecureBoot enabled'",
-        "modinfo": '[ "$3" = nvidia-current ] && echo 560.35.03',
+        "modinfo": 'for last; do :; done; [ "$last" = nvidia-current ] && echo 560.35.03',
         "nvidia-smi": "echo 'NVIDIA GeForce RTX 4090, 560.35.03, 24564, Disabled'",
     }
     for name, answer in answers.items():
@@ -154,5 +154,5 @@ def test_programs_of_the_host_are_asked(tmp_path: Path) -> None:
     machine = run(observation_script([], [], True, []), f"{tmp_path}:{os.environ['PATH']}")
     assert [card.split()[0] for card in machine.cards] == ["0000:01:00.0"]
     assert machine.secure_boot
-    assert machine.on_disk == "560.35.03"
+    assert machine.on_disk == machine.on_disk_next == "560.35.03"
     assert not machine.gpus[0].persistent
