@@ -75,7 +75,7 @@ class Machine:
     instead of naming GPUs. ``gpu_in`` maps a running container to what its nvidia-smi says.
     ``unlinked_devices`` are those of the card without a link in /dev/char.
     ``keys`` maps an apt key file of ours to the fingerprints in it, ``sources`` a file of somebody
-    else to a repository of ours that it names. Sizes are in bytes.
+    else to its line that names a repository of ours. Sizes are in bytes.
     """
 
     system: str = ""
@@ -165,8 +165,8 @@ def observation_script(
             ' $1 == "fpr" && p { print $10; p = 0 }\'); fi; done; rm -rf "$h"',
             *(
                 [
-                    f"s sources; grep -rHoF {urls} /etc/apt/sources.list /etc/apt/sources.list.d"
-                    f" 2>/dev/null | grep -v {MARK}"
+                    f"s sources; grep -rHF {urls} /etc/apt/sources.list /etc/apt/sources.list.d"
+                    f" 2>/dev/null | grep -vE '{MARK}|^[^:]+:[[:space:]]*#'"
                 ]
                 if urls
                 else []

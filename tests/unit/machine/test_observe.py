@@ -36,7 +36,7 @@ removed 1.0 rc
 /etc/apt/keyrings/saiga-stack-docker.asc AAAA BBBB
 /etc/apt/keyrings/saiga-stack-nvidia-cuda.asc
 === saiga-stack sources
-/etc/apt/sources.list.d/docker.list:https://download.docker.com/linux
+/etc/apt/sources.list.d/docker.list:deb https://download.docker.com/linux/debian bookworm stable
 === saiga-stack sysctls
 vm.swappiness = 60
 === saiga-stack units
@@ -84,7 +84,9 @@ def test_parse() -> None:
     assert machine.keys["/etc/apt/keyrings/saiga-stack-docker.asc"] == ("AAAA", "BBBB")
     assert machine.keys["/etc/apt/keyrings/saiga-stack-nvidia-cuda.asc"] == ()
     assert machine.sources == {
-        "/etc/apt/sources.list.d/docker.list": "https://download.docker.com/linux"
+        "/etc/apt/sources.list.d/docker.list": (
+            "deb https://download.docker.com/linux/debian bookworm stable"
+        )
     }
     assert machine.unit("docker") == Unit(exists=True, active=True, enabled=True)
     assert machine.unit("nvidia-persistenced") == Unit(exists=True, active=False, enabled=False)
