@@ -90,6 +90,7 @@ def _container(container: Container) -> Json:
         "security_opts": container.security,
         "read_only": container.read_only,
         "pid_mode": container.pid_mode,
+        "runtime": container.runtime,
         "log_driver": container.log.driver,
         "log_options": dict(container.log.options),
         "stop_timeout": container.stop_timeout,

@@ -91,6 +91,7 @@ def _service(container: Container) -> Json:
         "security_opt": container.security,
         "read_only": container.read_only,
         "pid": container.pid_mode,
+        "runtime": container.runtime,
         "logging": {"driver": container.log.driver, "options": dict(container.log.options)},
         "stop_grace_period": f"{container.stop_timeout}s" if container.stop_timeout else None,
     }

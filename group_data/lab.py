@@ -1,7 +1,7 @@
-"""The lab: a site without a GPU and without a way out, served by what `make up` builds.
+"""The lab: a site without a way out, served by what `make up` builds.
 
-Images whose name ends in -stand-in imitate programs that the lab cannot get; lab/README.md says
-what they do not prove.
+Images whose name ends in -stand-in, the GPU and the packages of NVIDIA imitate what the lab cannot
+get; lab/README.md says what they do not prove.
 """
 
 import json
@@ -15,9 +15,18 @@ ssh_user = "root"
 ssh_key = str(_state / "id_ed25519")
 ssh_known_hosts_file = str(_state / "known_hosts")
 
+_cache = Path(os.environ.get("SAIGA_LAB_CACHE", "/var/cache/saiga-lab"))
+_apt = "http://10.77.0.1:8081"
 _registry = "10.77.0.1:5000"
-_built = _state / "images.json"
-_pins = json.loads(_built.read_text()) if _built.is_file() else {}
+
+
+def _made(file):
+    """What `make up` wrote last."""
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+_pins = _made(_state / "images.json")
+_keys = _made(_cache / "vendors/fingerprints.json")
 
 
 def _image(name):
@@ -25,7 +34,18 @@ def _image(name):
     return _pins.get(name, f"{_registry}/saiga-lab/{name}:not-built-yet")
 
 
-gpu = "none"
+def _vendor(name, path):
+    return {"url": f"{_apt}/{path}", "key": _keys.get(name, "0" * 40)}
+
+
+apt = {
+    "nvidia_cuda": _vendor("cuda", "nvidia/cuda/repos"),
+    "nvidia_container_toolkit": _vendor("libnvidia-container", "nvidia/libnvidia-container"),
+    "docker": _vendor("docker", "docker/linux"),
+}
+
+# The stand-in's module has no code: it compiles on every kernel.
+nvidia = {"kernel_limit": None}
 
 # The machine's kernel is the lab host's too, which may not change its settings.
 _sysctls = ("vm.max_map_count", "vm.swappiness")
@@ -62,6 +82,8 @@ services = {
 
 saiga = {
     "model": "/models/smollm2-135m-instruct",
+    "weights": "300m",
+    "memory_per_token": "32k",
     "max_model_len": 2048,
     "max_tokens": 256,
     "extra_arguments": ["--enforce-eager"],

@@ -57,20 +57,27 @@ class Server:
             "HOSTS": "\n".join(records),
         }
 
+    def text(self) -> str:
+        """The configuration that the server has to have."""
+        return fill((FILES / self.template).read_text(), self.values())
+
+    def is_configured(self) -> bool:
+        """Whether that is the configuration it was started with."""
+        return self.configuration.is_file() and self.configuration.read_text() == self.text()
+
     def is_up(self) -> bool:
         """Whether our own process runs and the port answers."""
         return bool(cgroups.pids(self.group)) and netns.listens(CONTROLLER, self.port)
 
     def ensure(self) -> bool:
-        """Start the server, or start it again when it is half there; return whether it was done."""
-        if self.is_up():
+        """Start the server, or again when it is half there or configured otherwise; whether so."""
+        if self.is_up() and self.is_configured():
             return False
         report(f"starting {self.name} on {CONTROLLER}:{self.port}")
         cgroups.kill(self.group)
         if self.root:
             self.root.mkdir(parents=True, exist_ok=True)
-        template = (FILES / self.template).read_text()
-        self.configuration.write_text(fill(template, self.values()))
+        self.configuration.write_text(self.text())
         spawn([*netns.enter(), *self.command], group=self.group, log=self.log)
         wait_until(self._is_up_or_dead, f"{self.name} answers on port {self.port}", 30)
         if not self.is_up():

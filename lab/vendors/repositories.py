@@ -17,7 +17,10 @@ from lab.vendors import catalogue, deb
 
 @dataclass(frozen=True)
 class Vendor:
-    """Who signs repositories: where its public key lies, and how its Release files name it."""
+    """Who signs repositories: where its public key lies, and how its Release files name it.
+
+    `flat` are paths of repositories without suites, `suites` are path, suite and component.
+    """
 
     name: str
     keys: tuple[str, ...]

@@ -63,13 +63,19 @@ def module_tasks(machine: Machine, selected: Selection) -> Iterator[Task]:
     packages_right = all(
         machine.version(name) == version for name, version in selected.driver.packages.items()
     )
-    if packages_right and machine.on_disk != DRIVER:
+    before = {
+        machine.kernel: machine.on_disk or "-",
+        machine.next_kernel: machine.on_disk_next or "-",
+    }
+    changes = changed(before, dict.fromkeys(before, DRIVER))
+    if packages_right and changes:
+        reinstall = f"{INSTALL} --reinstall --allow-change-held-packages"
         yield Task(
             "module nvidia",
             "build",
-            f"not there for kernel {machine.kernel}" if not machine.on_disk else "differs",
-            (f"{INSTALL} --reinstall --allow-change-held-packages {selected.kernel_package}",),
-            changed({"version": machine.on_disk or "-"}, {"version": DRIVER}),
+            "not on the disk as it has to be",
+            (f"{reinstall} {selected.kernel_package}",),
+            changes,
         )
 
 
@@ -144,7 +150,8 @@ def driver_mistake(machine: Machine, before_reboot: bool = False) -> str:
     """
     found = {
         "loaded module": machine.loaded,
-        "module on disk": machine.on_disk,
+        f"module for kernel {machine.kernel}": machine.on_disk,
+        f"module for kernel {machine.next_kernel}": machine.on_disk_next,
         "user space": machine.user_space,
     }
     if before_reboot:

@@ -1,5 +1,6 @@
 """Repositories whose key is pinned, and packages that stay at the version they have to have."""
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -117,28 +118,29 @@ def package_tasks(machine: Machine, wanted: PackageSet) -> Iterator[Task]:
 
 @dataclass(frozen=True)
 class AptSource:
-    """A package list that apt is pointed at. ``signed_by`` stands as a variable where there is
-    none."""
+    """Where apt finds a component: a line of a ``.list`` file or a stanza of a ``.sources`` one."""
 
-    url: str
     release: str
     component: str
-    signed_by: str = ""
+    file: str
+    entry: str = ""
+
+    def for_component(self, component: str) -> str:
+        """The same entry, key and all, for another component."""
+        if self.file.endswith(".sources"):
+            return re.sub(r"(?m)^Components:.*$", f"Components: {component}", self.entry)
+        return re.sub(r"^(deb\s+(?:\[[^]]*\]\s+)?\S+\s+\S+)\s.*", rf"\1 {component}", self.entry)
 
 
 def contrib_tasks(machine: Machine, sources: Iterable[AptSource]) -> Iterator[Task]:
-    """Component contrib of Debian beside main, with the same URL and key; nothing where the host
-    has it already, or is no Debian."""
-    of_release = [source for source in sources if source.release == machine.codename]
-    ours = f"/etc/apt/sources.list.d/{MARK}-contrib.list"
-    if any(source.component == "contrib" for source in of_release) and ours not in machine.files:
-        return
-    main = next((source for source in of_release if source.component == "main"), None)
-    if main is None or not machine.system.startswith("debian"):
-        return
-    options = f" [signed-by={main.signed_by}]" if main.signed_by.startswith("/") else ""
-    line = f"deb{options} {main.url} {main.release} contrib\n"
-    yield from file_tasks(machine, (HostFile(ours, line),))
+    """Component contrib of Debian from where main comes from; nothing where the host has it
+    already, or is no Debian."""
+    theirs = [s for s in sources if s.release == machine.codename and MARK not in s.file]
+    main = next((source for source in theirs if source.component == "main"), None)
+    has_contrib = any(source.component == "contrib" for source in theirs)
+    if main and not has_contrib and machine.system.startswith("debian"):
+        path = f"/etc/apt/sources.list.d/{MARK}-contrib.{main.file.rpartition('.')[2]}"
+        yield from file_tasks(machine, (HostFile(path, main.for_component("contrib")),))
 
 
 def missing_tasks(machine: Machine, names: Iterable[str]) -> Iterator[Task]:

@@ -31,7 +31,8 @@ def tool_tasks(machine: Machine, site: Site, headers: str) -> Iterator[Task]:
     and (``headers``) of those to come."""
     names = [*TOOLS]
     if site.gpu == "nvidia":
-        names += [f"linux-headers-{machine.kernel}", headers]
+        kernels = {machine.kernel, machine.next_kernel}
+        names += [*(f"linux-headers-{kernel}" for kernel in kernels), headers]
         if not machine.has_lspci:
             names.append("pciutils")
     yield from missing_tasks(machine, names)

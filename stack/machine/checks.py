@@ -59,8 +59,11 @@ def _docker(site: Site, machine: Machine) -> Iterator[str]:
 
 
 def _sources(machine: Machine) -> Iterator[str]:
-    for file, url in sorted(machine.sources.items()):
-        yield f"{file} names {url}, which this toolkit adds with a pinned key; remove that file"
+    for file, line in sorted(machine.sources.items()):
+        yield (
+            f"{file} has a repository that this toolkit adds with a pinned key ({line.strip()});"
+            " remove that file"
+        )
 
 
 def _card(site: Site, machine: Machine) -> Iterator[str]:

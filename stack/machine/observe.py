@@ -70,11 +70,12 @@ class Machine:
     ``system`` is ID and VERSION_ID of os-release in NVIDIA's spelling, such as ``debian12``;
     ``kernels`` are the installed ones, ``kernel`` the one that runs. ``cards`` are lspci's lines of
     NVIDIA's display controllers. ``loaded``, ``on_disk`` and ``user_space`` are versions of the
-    NVIDIA module in the kernel, of its file, and of the library libnvidia-ml. ``smi`` is what
-    nvidia-smi said instead of naming GPUs. ``gpu_in`` maps a running container to what its
-    nvidia-smi says. ``unlinked_devices`` are those of the card without a link in /dev/char.
+    NVIDIA module in the kernel, of its file, and of the library libnvidia-ml; ``on_disk_next`` is
+    the file's for the newest kernel, which the next boot takes. ``smi`` is what nvidia-smi said
+    instead of naming GPUs. ``gpu_in`` maps a running container to what its nvidia-smi says.
+    ``unlinked_devices`` are those of the card without a link in /dev/char.
     ``keys`` maps an apt key file of ours to the fingerprints in it, ``sources`` a file of somebody
-    else to a repository of ours that it names. Sizes are in bytes.
+    else to its line that names a repository of ours. Sizes are in bytes.
     """
 
     system: str = ""
@@ -100,6 +101,7 @@ class Machine:
     nouveau: bool = False
     loaded: str = ""
     on_disk: str = ""
+    on_disk_next: str = ""
     user_space: str = ""
     gpus: tuple[Gpu, ...] = ()
     smi: str = ""
@@ -114,6 +116,11 @@ class Machine:
 
     def unit(self, name: str) -> Unit:
         return self.units.get(name, Unit(exists=False, active=False, enabled=False))
+
+    @property
+    def next_kernel(self) -> str:
+        """The newest installed kernel, in the order in which boot loaders sort them."""
+        return self.kernels[-1] if self.kernels else self.kernel
 
     def version(self, package: str) -> str:
         """The installed version of a package; empty when it is not installed."""
@@ -138,7 +145,7 @@ def observation_script(
             sections.BEGIN,
             "s system; (. /etc/os-release;"
             ' printf "%s\\n" "$ID$VERSION_ID" "$PRETTY_NAME" "$VERSION_CODENAME"); uname -m',
-            "s kernel; uname -r; ls /boot/vmlinuz-* 2>/dev/null",
+            "s kernel; uname -r; ls -v /boot/vmlinuz-* 2>/dev/null",
             "s boot; cat /proc/sys/kernel/random/boot_id",
             "s memory; grep -E '^(MemTotal|SwapTotal):' /proc/meminfo",
             's docker; readlink -f "$(command -v docker)"',
@@ -158,8 +165,8 @@ def observation_script(
             ' $1 == "fpr" && p { print $10; p = 0 }\'); fi; done; rm -rf "$h"',
             *(
                 [
-                    f"s sources; grep -rHoF {urls} /etc/apt/sources.list /etc/apt/sources.list.d"
-                    f" 2>/dev/null | grep -v {MARK}"
+                    f"s sources; grep -rHF {urls} /etc/apt/sources.list /etc/apt/sources.list.d"
+                    f" 2>/dev/null | grep -vE '{MARK}|^[^:]+:[[:space:]]*#'"
                 ]
                 if urls
                 else []
@@ -189,9 +196,11 @@ def _gpu_lines() -> Iterable[str]:
         "s nouveau; ls -d /sys/module/nouveau 2>/dev/null",
         "s loaded; cat /sys/module/nvidia/version 2>/dev/null",
         # Debian's packaging names the file nvidia-current.
-        "s on disk; modinfo -F version nvidia 2>/dev/null ||"
-        " modinfo -F version nvidia-current 2>/dev/null",
-        's user space; readlink -f "$(ldconfig -p | sed -n'
+        "module() { modinfo $1 -F version nvidia 2>/dev/null ||"
+        " modinfo $1 -F version nvidia-current 2>/dev/null; }; s on_disk; module",
+        "s on_disk_next; next=$(ls -v /boot/vmlinuz-* 2>/dev/null | tail -n 1);"
+        ' module ${next:+-k "${next#/boot/vmlinuz-}"}',
+        's user_space; readlink -f "$(ldconfig -p | sed -n'
         " 's/.*libnvidia-ml\\.so\\.1 .*x86-64.* => //p' | head -n 1)\" |"
         " sed -n 's/.*libnvidia-ml\\.so\\.//p'",
         f"s smi; if command -v nvidia-smi >/dev/null; then {_GPU_QUERY} 2>&1; fi",
@@ -211,7 +220,7 @@ def _container_lines(containers: Iterable[str]) -> Iterator[str]:
     names = " ".join(f"-e {shlex.quote(name)}" for name in containers)
     if names:
         yield (
-            "s gpu in; if systemctl is-active --quiet docker; then"
+            "s gpu_in; if systemctl is-active --quiet docker 2>/dev/null; then"
             f" for c in $(docker ps --format '{{{{.Names}}}}' | grep -xF {names}); do"
             ' echo "$c $(timeout 30 docker exec "$c" nvidia-smi -L 2>&1 | head -n 1)"; done; fi'
         )
@@ -257,8 +266,9 @@ def parse(output: str) -> Machine:
         has_lspci=bool(text("lspci")),
         nouveau=bool(text("nouveau")),
         loaded=text("loaded"),
-        on_disk=text("on disk"),
-        user_space=text("user space"),
+        on_disk=text("on_disk"),
+        on_disk_next=text("on_disk_next"),
+        user_space=text("user_space"),
         gpus=gpus,
         smi=smi,
         nvcc=text("nvcc"),
@@ -268,7 +278,7 @@ def parse(output: str) -> Machine:
         docker=text("docker"),
         daemon_config=text("daemon"),
         daemon_pending=bool(text("pending")),
-        gpu_in={name: said for name, _, said in (line.partition(" ") for line in lines("gpu in"))},
+        gpu_in={name: said for name, _, said in (line.partition(" ") for line in lines("gpu_in"))},
     )
 
 

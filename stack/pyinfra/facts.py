@@ -1,5 +1,7 @@
 """Facts of a host, each one remote command."""
 
+from dataclasses import replace
+
 from pyinfra.api import FactBase
 
 from stack.docker.history import before
@@ -52,16 +54,29 @@ class FormerContainer(FactBase[str]):
 
 
 class AptSources(FactBase[tuple[AptSource, ...]]):
-    """The package lists that apt is pointed at."""
+    """Where apt is pointed at, each component with the text of its entry."""
 
     def command(self) -> str:
-        fields = "$(REPO_URI) $(RELEASE) $(COMPONENT) $(SIGNED_BY)"
-        return f"apt-get indextargets --format '{fields}' 'Created-By: Packages'"
+        stanza = (
+            'awk -v n="$n" \'NF == 0 { if (p) exit; b = ""; next } { b = b $0 "\\n" }'
+            ' NR == n { p = 1 } END { printf "%s", b }\''
+        )
+        return (
+            "apt-get indextargets --format '$(SOURCESENTRY) $(RELEASE) $(COMPONENT)'"
+            " 'Created-By: Packages' | sort -u | while read -r entry release component; do"
+            ' f=${entry%:*}; n=${entry##*:}; echo "== $release|$component|$f";'
+            f' case $f in *.sources) {stanza} "$f" ;; *) sed -n "${{n}}p" "$f" ;; esac; done'
+        )
 
     @staticmethod
     def default() -> tuple[AptSource, ...]:
         return ()
 
     def process(self, output: list[str]) -> tuple[AptSource, ...]:
-        rows = (line.split() for line in output if line)
-        return tuple(AptSource(*row) for row in rows)
+        sources: list[AptSource] = []
+        for line in output:
+            if line.startswith("== "):
+                sources.append(AptSource(*line.removeprefix("== ").split("|")))
+            elif sources:
+                sources[-1] = replace(sources[-1], entry=f"{sources[-1].entry}{line}\n")
+        return tuple(sources)

@@ -62,6 +62,8 @@ def _run(text: str) -> tuple[str, str]:
     values = {"lock": LOCK, "work": WORK, "who": shlex.quote(operator())}
     given: Any = host.current_op_global_arguments or {}
     arguments = {key: given[key] for key in CONNECTOR_ARGUMENT_KEYS if key in given}
+    # In front of SHELL, the script would wait for itself.
+    arguments["_shell_executable"] = "sh"
     ok, output = host.run_shell_command(StringCommand(HOLDER + text % values), **arguments)
     return output.stdout.strip() if ok else "", output.output.strip()
 

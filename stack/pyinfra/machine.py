@@ -8,6 +8,7 @@ from typing import Any
 from pyinfra import host, logger, state
 from pyinfra.api import Host, State, operation
 from pyinfra.api.command import PyinfraCommand
+from pyinfra.connectors.util import clear_askpass_cache
 
 from stack.docker.daemon import DaemonConfigError, daemon_tasks
 from stack.docker.daemon import settings as daemon_settings
@@ -124,6 +125,8 @@ class _Reboot(PyinfraCommand):
     def execute(self, state: State, host: Host, connector_arguments: Any) -> bool:
         before = self._ask(host, BOOT_ID, connector_arguments)
         self._ask(host, "systemctl reboot", connector_arguments)
+        # What holds sudo's password stood in the host's temporary folder.
+        clear_askpass_cache(host)
         deadline = time.monotonic() + REBOOT_DEADLINE
         while (boot := self._boot_id(host, connector_arguments)) in ("", before):
             if time.monotonic() > deadline:

@@ -52,6 +52,14 @@ def test_only_the_host_s_pid_namespace_is_compared_less_than_strictly(wanted: De
         assert strict is not (container.pid_mode == "host")
 
 
+def test_both_give_the_gpu_to_the_containers_that_have_it(wanted: Desired) -> None:
+    on_gpu = {each.name for each in wanted.containers if each.runtime == "nvidia"}
+    services, tasks = compose_file(wanted)["services"], playbook(wanted)[0]["tasks"]
+    assert on_gpu
+    assert {name for name in services if services[name].get("runtime") == "nvidia"} == on_gpu
+    assert {name for name in services if module(tasks, name).get("runtime") == "nvidia"} == on_gpu
+
+
 def tool(name: str) -> Tool:
     return Tool(name, "1", ["true"], {})
 

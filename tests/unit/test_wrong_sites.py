@@ -237,6 +237,14 @@ WRONG: list[tuple[str, str | list[str]]] = [
         "secrets.grafana_admin: name either a file or an environment variable of the controller",
     ),
     (
+        "apt = {'docker': {'key': '0x9DC8'}}",
+        "apt.docker.key: string should match pattern '^[0-9A-F]{40}$', not '0x9DC8'",
+    ),
+    (
+        "nvidia = {'kernel_limit': '6'}",
+        "nvidia.kernel_limit: string should match pattern '^\\d+\\.\\d+$', not '6'",
+    ),
+    (
         "prometheus = {'retention_time': 'a week'}",
         "prometheus.retention_time: 'a week' is no time; write a number with y, w, d, h, m or s,"
         " such as 7d",

@@ -64,6 +64,7 @@ def test_a_newer_driver_by_hand(site: Site) -> None:
         machine,
         packages={**machine.packages, "libcuda1": newer, "nvidia-smi": newer},
         on_disk="565.57.01",
+        on_disk_next="565.57.01",
         user_space="565.57.01",
         gpus=(),
         smi="Failed to initialize NVML: Driver/library version mismatch",
@@ -85,9 +86,12 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["reboot needed because nouveau holds the card"],
     ),
     "no module loaded": ({"loaded": ""}, ["module nvidia: load (not loaded)"]),
-    "no module for a new kernel": (
-        {"on_disk": "", "kernel": "6.1.0-30-amd64"},
-        ["module nvidia: build (not there for kernel 6.1.0-30-amd64)\n    version: - -> 560.35.03"],
+    "no module for the kernel of the next boot": (
+        {"on_disk_next": "", "kernels": ("6.1.0-28-amd64", "6.1.0-30-amd64")},
+        [
+            "module nvidia: build (not on the disk as it has to be)\n"
+            "    6.1.0-30-amd64: - -> 560.35.03"
+        ],
     ),
     "persistence mode off": (
         {"gpus": (Gpu("NVIDIA GeForce RTX 4090", "560.35.03", 24564 * MIB, persistent=False),)},
@@ -171,7 +175,7 @@ def test_a_set_is_held_again_when_its_installation_fails(site: Site) -> None:
     ("values", "mistake"),
     [
         ({"loaded": ""}, "loaded module missing"),
-        ({"on_disk": "565.57.01"}, "module on disk 565.57.01"),
+        ({"on_disk_next": "565.57.01"}, "module for kernel 6.1.0-28-amd64 565.57.01"),
         ({"user_space": "565.57.01"}, "user space 565.57.01"),
         ({"gpus": (), "smi": "No devices were found"}, "No devices were found"),
     ],
@@ -183,7 +187,7 @@ def test_what_is_still_wrong_is_named(site: Site, values: dict[str, Any], mistak
 def test_before_a_reboot_only_the_disk_counts(site: Site) -> None:
     waiting = replace(deployed(site), loaded="", nouveau=True, gpus=(), smi="couldn't communicate")
     assert driver_mistake(waiting, before_reboot=True) == ""
-    assert driver_mistake(replace(waiting, on_disk=""), before_reboot=True)
+    assert driver_mistake(replace(waiting, on_disk_next=""), before_reboot=True)
 
 
 def test_nvcc_of_another_release(site: Site) -> None:

@@ -60,6 +60,7 @@ def deployed(site: Site) -> Machine:
         units={name: RUNS for name in ("docker", "nvidia-persistenced", "nvidia-cdi-refresh.path")},
         loaded=DRIVER,
         on_disk=DRIVER,
+        on_disk_next=DRIVER,
         user_space=DRIVER,
         gpus=(Gpu("NVIDIA GeForce RTX 4090", DRIVER, 24564 * MIB, persistent=True),),
         nvcc="12.6",

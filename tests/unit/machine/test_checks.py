@@ -82,14 +82,13 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "the same repository without our key": (
         {
             "sources": {
-                "/etc/apt/sources.list.d/cuda-debian12-x86_64.list": (
-                    "https://developer.download.nvidia.com/compute/cuda/repos"
+                "/etc/apt/sources.list.d/docker.list": (
+                    "deb https://download.docker.com/linux/debian bookworm stable"
                 )
             }
         },
-        "/etc/apt/sources.list.d/cuda-debian12-x86_64.list names"
-        " https://developer.download.nvidia.com/compute/cuda/repos, which this toolkit adds with a"
-        " pinned key; remove that file",
+        "/etc/apt/sources.list.d/docker.list has a repository that this toolkit adds with a pinned"
+        " key (deb https://download.docker.com/linux/debian bookworm stable); remove that file",
     ),
 }
 
