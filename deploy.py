@@ -13,6 +13,7 @@ from roles.docker import docker
 from roles.embeddings import embeddings
 from roles.grafana import grafana
 from roles.host_exporters import host_exporters
+from roles.model import model
 from roles.networks import networks
 from roles.postgres import postgres
 from roles.preflight import preflight
@@ -38,6 +39,7 @@ networks(stack)
 
 postgres(stack)
 qdrant(stack)
+model(stack)
 saiga(stack)
 embeddings(stack)
 project_api(stack)

@@ -172,8 +172,16 @@ services = {
 
 # The language model and how vLLM serves it.
 saiga = {
-    # A repository of the Hugging Face Hub, or a path inside the container.
+    # A repository of the Hugging Face Hub; with a source of kind "image" a path inside the image.
     "model": "NightForger/saiga_nemo_12b-GPTQ",
+    # Where its files come from before Saiga starts; they lie in /var/lib/saiga-stack/models.
+    #   "hub": `url` (or one that answers like it) at the commit `revision`.
+    #   "mirror": plain files at `url`, beside the MANIFEST that `python -m stack model DIRECTORY`
+    #   makes; `revision` is what that prints. For a host that does not reach the Hub.
+    #   "directory": the same files in `path` on the controller.
+    #   "image": Saiga's image has them.
+    # Another revision is fetched beside the old one, and switched to once it is whole.
+    "source": {"kind": "hub", "url": "https://huggingface.co", "revision": "04b00b6"},
     # The name under which the OpenAI API serves it; the Project API asks for this name.
     "served_name": "saiga",
     # Longest prompt plus answer in tokens. Every token costs 160 KiB of GPU memory in use.
@@ -190,7 +198,7 @@ saiga = {
     # Further arguments and environment of vLLM, for another engine build.
     "extra_arguments": [],
     "environment": {},
-    # Seconds until the first answer has to come: the first start downloads 8.4 GB and compiles.
+    # Seconds until the first answer has to come: the first start compiles.
     "start_deadline": 1800,
 }
 

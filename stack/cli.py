@@ -1,6 +1,7 @@
 """``python -m stack``: what plain pyinfra cannot say."""
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stack import secret_cli
+from stack.model import MANIFEST, manifest_of
 from stack.pyinfra.inventory import Target, targets
 from stack.site import SiteError
 from stack.wheels import WheelsError, wheels_for
@@ -22,11 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("fetch", help="download what image builds need")
     status = commands.add_parser("status", help="containers, addresses, ports and health of a site")
     status.add_argument("site", help="a group of inventory.py")
+    model = commands.add_parser("model", help="write the MANIFEST of a model's files")
+    model.add_argument("directory", type=Path, help="where the files lie")
     secret_cli.add_parser(commands)
     options = parser.parse_args(arguments)
     try:
         if options.command == "fetch":
             fetch()
+        elif options.command == "model":
+            print(f"revision {manifest(options.directory)}")
         elif options.command == "secret":
             return secret_cli.run(options)
         else:
@@ -42,6 +48,15 @@ def fetch() -> None:
     """Fill the wheel cache for every image of ours."""
     for requirements in sorted(ROOT.glob("services/*/requirements.txt")):
         print(f"{requirements.parent.name}: {wheels_for(requirements)}")
+
+
+def manifest(directory: Path) -> str:
+    """Write the manifest beside a model's files; returns the revision that a site states."""
+    if not directory.is_dir():
+        raise SiteError(f"{directory} is not a directory")
+    text = manifest_of(directory)
+    (directory / MANIFEST).write_text(text)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _on_host(target: Target, command: str) -> str:

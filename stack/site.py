@@ -115,8 +115,31 @@ class DockerSettings(_Strict):
     log_max_file: int = Field(gt=0)
 
 
+class ModelSource(_Strict):
+    kind: Literal["hub", "mirror", "directory", "image"]
+    url: str | None = None
+    path: str | None = None
+    revision: str | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.kind in ("hub", "mirror") and not re.fullmatch(r"https?://\S+", self.url or ""):
+            raise ValueError(f"kind {self.kind} needs url, such as https://models.example.org")
+        if self.kind == "directory" and not self.path:
+            raise ValueError("kind directory needs path, a directory of the controller")
+        revision = self.revision or ""
+        if self.kind == "hub" and not re.fullmatch(r"[0-9a-f]{7,40}", revision):
+            raise ValueError("kind hub needs revision, the commit to serve: a branch moves")
+        if self.kind in ("mirror", "directory") and not re.fullmatch(r"[0-9a-f]{64}", revision):
+            raise ValueError(
+                f"kind {self.kind} needs revision, as `python -m stack model DIRECTORY` prints it"
+            )
+        return self
+
+
 class SaigaSettings(_Strict):
     model: str
+    source: ModelSource
     served_name: str
     max_model_len: int = Field(gt=0)
     gpu_memory_utilization: float = Field(gt=0, le=1)

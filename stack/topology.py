@@ -21,6 +21,7 @@ from stack.docker.spec import (
     Volume,
 )
 from stack.images import build_of
+from stack.model import Model
 from stack.postgres import MAINTENANCE, Trial, reload_command
 from stack.postgres import check_command as postgres_check
 from stack.qdrant import check_command as qdrant_check
@@ -89,6 +90,22 @@ def desired(site: Site, root: Path = ROOT) -> Desired:
         ),
         containers=tuple(make() for name, make in makers.items() if name in enabled),
     )
+
+
+def model_of(site: Site) -> Model | None:
+    """The model whose files lie on the host; None when Saiga's image has them."""
+    source = site.saiga.source
+    if source.kind == "image":
+        return None
+    where = source.path if source.kind == "directory" else source.url
+    assert where and source.revision
+    return Model(site.saiga.model, source.kind, where.rstrip("/"), source.revision)
+
+
+def model_path(site: Site) -> str:
+    """The folder of the model as the container of Saiga and, for files of ours, the host see it."""
+    model = model_of(site)
+    return model.path if model else site.saiga.model
 
 
 def address(service: ServiceSettings, port: str) -> str:
@@ -303,7 +320,7 @@ class _Topology:
             "-sf -m 60 -o /dev/null -H 'Content-Type: application/json'"
             f" -d '{completion}' http://{address(service, 'http')}/v1/completions"
         )
-        program = f"{CONFIG_DIR}/saiga"
+        program, model = f"{CONFIG_DIR}/saiga", model_of(self.site)
         return self.container(
             "saiga",
             health=f"curl -sf -o /dev/null http://127.0.0.1:{port}/health",
@@ -315,7 +332,7 @@ class _Topology:
             ),
             entrypoint=("python3", "/opt/saiga-stack/serve.py"),
             command=(
-                *("--model", settings.model, "--served-model-name", settings.served_name),
+                *("--model", model_path(self.site), "--served-model-name", settings.served_name),
                 *("--host", "0.0.0.0", "--port", str(port)),
                 *("--max-model-len", str(settings.max_model_len)),
                 *("--override-generation-config", json.dumps(defaults)),
@@ -326,8 +343,17 @@ class _Topology:
                 ),
                 *settings.extra_arguments,
             ),
-            environment={"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **settings.environment},
-            mounts=(_volume("saiga_cache", "/root/.cache"), _bind(program, "/opt/saiga-stack")),
+            environment={
+                "VLLM_NO_USAGE_STATS": "1",
+                "DO_NOT_TRACK": "1",
+                "HF_HUB_OFFLINE": "1",
+                **settings.environment,
+            },
+            mounts=(
+                _volume("saiga_cache", "/root/.cache"),
+                _bind(program, "/opt/saiga-stack"),
+                *([_bind(model.path, model.path)] if model else []),
+            ),
             **_reads("saiga", ROOT_UID, SAIGA_API_KEY),
             files=(
                 ConfigFile(f"{program}/serve.py", (self.root / "files/saiga/serve.py").read_text()),
