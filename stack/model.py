@@ -78,7 +78,8 @@ class Model:
         """The files that ``listing`` names; raises ModelError when it is not the revision's."""
         if self.kind == "hub":
             return _hub_files(self, listing)
-        found = hashlib.sha256(listing.encode()).hexdigest()
+        # On its way through a shell a text may lose its last line break.
+        found = hashlib.sha256(f"{listing.rstrip()}\n".encode()).hexdigest()
         if found != self.revision:
             raise ModelError(
                 f"saiga.source.revision: {self.revision[:12]}... is not that of {MANIFEST} at"

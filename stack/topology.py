@@ -335,6 +335,7 @@ class _Topology:
                 *("--model", model_path(self.site), "--served-model-name", settings.served_name),
                 *("--host", "0.0.0.0", "--port", str(port)),
                 *("--max-model-len", str(settings.max_model_len)),
+                "--enable-prefix-caching",
                 *("--override-generation-config", json.dumps(defaults)),
                 *(
                     ("--gpu-memory-utilization", f"{settings.gpu_memory_utilization:g}")
@@ -347,6 +348,9 @@ class _Topology:
                 "VLLM_NO_USAGE_STATS": "1",
                 "DO_NOT_TRACK": "1",
                 "HF_HUB_OFFLINE": "1",
+                # What was compiled once lies in the volume, as do vLLM's own graphs.
+                "TORCHINDUCTOR_CACHE_DIR": "/root/.cache/torchinductor",
+                "TRITON_CACHE_DIR": "/root/.cache/triton",
                 **settings.environment,
             },
             mounts=(

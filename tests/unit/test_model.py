@@ -1,10 +1,8 @@
 """A model on its way to a host: a real shell as the host, a real HTTP server as the mirror."""
 
 import hashlib
-import http.server
 import json
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from stack.docker.apply import RemoteError
 from stack.model import MANIFEST, Model, ModelError, State, manifest_of, parse_state, state_script
 from stack.model_delivery import Delivery
 from stack.model_memory import GIB, left_on_gpu, memory
+from tests.mirror import Mirror
 
 CONFIG = b'{"architectures": ["MistralForCausalLM"]}'
 WEIGHTS = bytes(range(256)) * 4000
@@ -51,51 +50,11 @@ class LocalHost:
         self.said.append(text)
 
 
-class Mirror:
-    """Files over HTTP, with ranges; ``cuts`` are the bytes after which a connection ends."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.cuts: list[int] = []
-        mirror = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                content = mirror.files.get(self.path.partition("?")[0])
-                if content is None:
-                    self.send_error(404)
-                    return
-                start = int((self.headers["Range"] or "bytes=0-")[6:].partition("-")[0])
-                self.send_response(206 if start else 200)
-                self.send_header("Content-Length", str(len(content) - start))
-                self.send_header(
-                    "Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}"
-                )
-                self.end_headers()
-                cut = mirror.cuts.pop(0) if mirror.cuts else len(content)
-                self.wfile.write(content[start : start + cut])
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def serve(self, files: dict[str, bytes]) -> str:
-        """Serve these files with their manifest; returns its revision."""
-        lines = (f"{hashlib.sha256(c).hexdigest()} {len(c)} {n}\n" for n, c in files.items())
-        text = "".join(lines)
-        self.files = {f"/{name}": content for name, content in files.items()}
-        self.files[f"/{MANIFEST}"] = text.encode()
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
 @pytest.fixture
 def mirror() -> Iterator[Mirror]:
     running = Mirror()
     yield running
-    running.server.shutdown()
+    running.close()
 
 
 @pytest.fixture(autouse=True)
