@@ -22,8 +22,8 @@ from stack.docker.spec import (
 )
 from stack.images import build_of
 from stack.model import Model
-from stack.postgres import MAINTENANCE, Trial, reload_command
-from stack.postgres import check_command as postgres_check
+from stack.postgres_settings import MAINTENANCE, Trial, reload_command
+from stack.postgres_settings import check_command as postgres_check
 from stack.qdrant import check_command as qdrant_check
 from stack.secrets import (
     GRAFANA_ADMIN,
