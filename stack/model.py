@@ -127,11 +127,14 @@ def parse_manifest(text: str) -> list[ModelFile]:
 
 
 def manifest_of(directory: Path) -> str:
-    """The manifest of the files below ``directory``, which takes a while for a large model."""
+    """The manifest of the files below ``directory``, which takes a while for a large model.
+
+    Hidden files are no part of it: downloads leave their notes there.
+    """
     lines = []
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
-        if path.is_file() and name != MANIFEST:
+        if path.is_file() and name != MANIFEST and not f"/{name}".count("/."):
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             lines.append(f"{digest} {path.stat().st_size} {name}\n")

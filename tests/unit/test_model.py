@@ -183,6 +183,8 @@ def test_from_a_directory_of_the_controller(
         (source / name).write_bytes(content)
     with pytest.raises(ModelError, match="make it with python -m stack model"):
         bring(Model("saiga", "directory", str(source), "0" * 64))
+    (source / ".cache").mkdir()
+    (source / ".cache/notes").write_text("of a download")
     text = manifest_of(source)
     (source / MANIFEST).write_text(text)
     assert manifest_of(source) == text
