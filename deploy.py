@@ -15,6 +15,7 @@ from roles.embeddings import embeddings
 from roles.gpu_check import gpu_check
 from roles.grafana import grafana
 from roles.host_exporters import host_exporters
+from roles.model import model
 from roles.networks import networks
 from roles.nvidia_container_toolkit import nvidia_container_toolkit
 from roles.nvidia_driver import nvidia_driver
@@ -45,6 +46,7 @@ networks(stack)
 
 postgres(stack)
 qdrant(stack)
+model(stack)
 saiga(stack)
 embeddings(stack)
 project_api(stack)

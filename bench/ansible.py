@@ -68,6 +68,7 @@ def _container(container: Container) -> Json:
         "image": _image(container.image),
         "pull": "never",
         "comparisons": _comparisons(container),
+        "entrypoint": container.entrypoint,
         "command": container.command,
         "env": dict(container.environment),
         "labels": container.all_labels,

@@ -64,6 +64,7 @@ def _service(container: Container) -> Json:
         "container_name": container.name,
         "image": container.image,
         "pull_policy": "never",
+        "entrypoint": container.entrypoint,
         "command": container.command,
         "environment": container.environment,
         "labels": container.all_labels,

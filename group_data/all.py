@@ -67,7 +67,8 @@ docker = {
 # The image that our own three images are built on; it needs python3 (3.11), venv and pip.
 python_image = "python:3.11-slim-bookworm"
 
-# Where Saiga and the embeddings container download models; a mirror of the Hugging Face Hub.
+# Where the embeddings container downloads its model: the Hugging Face Hub or a mirror of it. Saiga's
+# model has a source of its own.
 model_hub = "https://huggingface.co"
 
 # The two networks. `name` is Docker's name of it. `dynamic_range` is the part in which Docker may
@@ -236,12 +237,20 @@ volumes = {
 
 # The language model and how vLLM serves it.
 saiga = {
-    # A repository of the Hugging Face Hub, or a path inside the container.
+    # A repository of the Hugging Face Hub; with a source of kind "image" a path inside the image.
     "model": "NightForger/saiga_nemo_12b-GPTQ",
     # What the model takes of the GPU's memory: its weights, and each token in use (layers x
     # key/value heads x head size x 2 x 2 bytes). A card that is too small is refused by these.
     "weights": "7967m",
     "memory_per_token": "160k",
+    # Where its files come from before Saiga starts; they lie in /var/lib/saiga-stack/models.
+    #   "hub": `url` (or one that answers like it) at the commit `revision`.
+    #   "mirror": plain files at `url`, beside the MANIFEST that `python -m stack model DIRECTORY`
+    #   makes; `revision` is what that prints. For a host that does not reach the Hub.
+    #   "directory": the same files in `path` on the controller.
+    #   "image": Saiga's image has them.
+    # Another revision is fetched beside the old one, and switched to once it is whole.
+    "source": {"kind": "hub", "url": "https://huggingface.co", "revision": "04b00b6"},
     # The name under which the OpenAI API serves it; the Project API asks for this name.
     "served_name": "saiga",
     # Longest prompt plus answer in tokens.
@@ -258,7 +267,7 @@ saiga = {
     # Further arguments and environment of vLLM, for another engine build.
     "extra_arguments": [],
     "environment": {},
-    # Seconds until the first answer has to come: the first start downloads 8.4 GB and compiles.
+    # Seconds until the first answer has to come: the first start compiles.
     "start_deadline": 1800,
 }
 

@@ -82,12 +82,13 @@ services = {
 
 saiga = {
     "model": "/models/smollm2-135m-instruct",
+    "source": {"kind": "image", "url": None, "revision": None},
     "weights": "300m",
     "memory_per_token": "32k",
     "max_model_len": 2048,
     "max_tokens": 256,
     "extra_arguments": ["--enforce-eager"],
-    "environment": {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"},
+    "environment": {"VLLM_CPU_KVCACHE_SPACE": "1"},
     "start_deadline": 600,
 }
 

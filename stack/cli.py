@@ -1,5 +1,6 @@
 """``stack``: what plain pyinfra cannot say, with the same code and the same data."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pyinfra_cli.util import parse_cli_arg
 from stack import doctor as doctors
 from stack import newsite, reports, schema, secret_cli, status, verification
 from stack.messages import nearest
+from stack.model import MANIFEST, manifest_of
 from stack.progress import progress
 from stack.pyinfra import changes, inventory, runs
 from stack.reports import Exit
@@ -373,6 +375,15 @@ def _json(document: Any) -> str:
 
 
 cli.add_command(secret_cli.secret)
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def model(directory: Path) -> None:
+    """Write the MANIFEST of a model's files beside them; prints the revision that a site states."""
+    text = manifest_of(directory)
+    (directory / MANIFEST).write_text(text)
+    click.echo(f"revision {hashlib.sha256(text.encode()).hexdigest()}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -48,8 +48,8 @@ def sources(site: Site, desired: Desired) -> list[tuple[str, int]]:
     found = {_registry(image, site) for image in images}
     found |= {_endpoint(mirror) for mirror in site.docker.registry_mirrors}
     services = site.services
-    if services.saiga.enabled and not site.saiga.model.startswith("/"):
-        found.add(_endpoint(site.saiga.environment.get("HF_ENDPOINT", site.model_hub)))
+    if services.saiga.enabled and site.saiga.source.url:
+        found.add(_endpoint(site.saiga.source.url))
     if services.embeddings.enabled and not site.embedder.model.startswith("/"):
         found.add(_endpoint(site.model_hub))
     return sorted(found)

@@ -4,6 +4,7 @@ Defaults stand in ``group_data/all.py``; a group's file and a host's own data ch
 """
 
 import ipaddress
+import re
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal, Self
@@ -191,8 +192,31 @@ class VolumesSettings(_Strict):
     grafana_data_new: Name
 
 
+class ModelSource(_Strict):
+    kind: Literal["hub", "mirror", "directory", "image"]
+    url: str | None = None
+    path: str | None = None
+    revision: str | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.kind in ("hub", "mirror") and not re.fullmatch(r"https?://\S+", self.url or ""):
+            raise ValueError(f"kind {self.kind} needs url, such as https://models.example.org")
+        if self.kind == "directory" and not self.path:
+            raise ValueError("kind directory needs path, a directory of the controller")
+        revision = self.revision or ""
+        if self.kind == "hub" and not re.fullmatch(r"[0-9a-f]{7,40}", revision):
+            raise ValueError("kind hub needs revision, the commit to serve: a branch moves")
+        if self.kind in ("mirror", "directory") and not re.fullmatch(r"[0-9a-f]{64}", revision):
+            raise ValueError(
+                f"kind {self.kind} needs revision, as `python -m stack model DIRECTORY` prints it"
+            )
+        return self
+
+
 class SaigaSettings(_Strict):
     model: Text
+    source: ModelSource
     weights: Size
     memory_per_token: Size
     served_name: Text

@@ -21,8 +21,9 @@ from stack.docker.spec import (
     Volume,
 )
 from stack.images import build_of
-from stack.postgres import MAINTENANCE, Trial, reload_command
-from stack.postgres import check_command as postgres_check
+from stack.model import Model
+from stack.postgres_settings import MAINTENANCE, Trial, reload_command
+from stack.postgres_settings import check_command as postgres_check
 from stack.qdrant import check_command as qdrant_check
 from stack.secrets import (
     GRAFANA_ADMIN,
@@ -90,6 +91,22 @@ def desired(site: Site, root: Path = ROOT) -> Desired:
         ),
         containers=tuple(make() for name, make in makers.items() if name in enabled),
     )
+
+
+def model_of(site: Site) -> Model | None:
+    """The model whose files lie on the host; None when Saiga's image has them."""
+    source = site.saiga.source
+    if source.kind == "image":
+        return None
+    where = source.path if source.kind == "directory" else source.url
+    assert where and source.revision
+    return Model(site.saiga.model, source.kind, where.rstrip("/"), source.revision)
+
+
+def model_path(site: Site) -> str:
+    """The folder of the model as the container of Saiga and, for files of ours, the host see it."""
+    model = model_of(site)
+    return model.path if model else site.saiga.model
 
 
 def address(service: ServiceSettings, port: str) -> str:
@@ -321,7 +338,7 @@ class _Topology:
             "-sf -m 60 -o /dev/null -H 'Content-Type: application/json'"
             f" -d '{completion}' http://{address(service, 'http')}/v1/completions"
         )
-        program = f"{CONFIG_DIR}/saiga"
+        program, model = f"{CONFIG_DIR}/saiga", model_of(self.site)
         return self.container(
             "saiga",
             health=f"curl -sf -o /dev/null http://127.0.0.1:{port}/health",
@@ -333,9 +350,10 @@ class _Topology:
             ),
             entrypoint=("python3", "/opt/saiga-stack/serve.py"),
             command=(
-                *("--model", settings.model, "--served-model-name", settings.served_name),
+                *("--model", model_path(self.site), "--served-model-name", settings.served_name),
                 *("--host", "0.0.0.0", "--port", str(port)),
                 *("--max-model-len", str(settings.max_model_len)),
+                "--enable-prefix-caching",
                 *("--override-generation-config", json.dumps(defaults)),
                 *(
                     ("--gpu-memory-utilization", f"{settings.gpu_memory_utilization:g}")
@@ -347,11 +365,18 @@ class _Topology:
             environment={
                 "VLLM_NO_USAGE_STATS": "1",
                 "DO_NOT_TRACK": "1",
-                "HF_ENDPOINT": self.site.model_hub,
+                "HF_HUB_OFFLINE": "1",
+                # What was compiled once lies in the volume, as do vLLM's own graphs.
+                "TORCHINDUCTOR_CACHE_DIR": "/root/.cache/torchinductor",
+                "TRITON_CACHE_DIR": "/root/.cache/triton",
                 **self.gpu_environment,
                 **settings.environment,
             },
-            mounts=(self.volume("saiga_cache", "/root/.cache"), _bind(program, "/opt/saiga-stack")),
+            mounts=(
+                self.volume("saiga_cache", "/root/.cache"),
+                _bind(program, "/opt/saiga-stack"),
+                *([_bind(model.path, model.path)] if model else []),
+            ),
             **_reads("saiga", ROOT_UID, SAIGA_API_KEY),
             files=(
                 ConfigFile(f"{program}/serve.py", (self.root / "files/saiga/serve.py").read_text()),

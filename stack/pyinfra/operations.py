@@ -59,6 +59,13 @@ def can_be_asked(stack: Stack, container: str) -> bool:
     return False
 
 
+def silent(container: str) -> Commands:
+    """What to do about a container that gave no answer: while it is planned it may still start."""
+    if state.is_executing:
+        yield from refuse(f"container {container} does not answer questions any more")
+    host.noop(f"{container} is asked for what it holds once it answers")
+
+
 class Converge(PyinfraCommand):
     """Carry out the steps of one subject; fails with the step's own sentence."""
 

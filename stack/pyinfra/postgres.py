@@ -5,7 +5,7 @@ from pyinfra.api import FactBase, operation
 
 from stack import postgres
 from stack.postgres import READER, Observed, Wanted
-from stack.pyinfra.operations import can_be_asked
+from stack.pyinfra.operations import can_be_asked, silent
 from stack.pyinfra.refuse import refuse
 from stack.pyinfra.site import Stack
 from stack.pyinfra.tasks import Commands, carry_out
@@ -57,7 +57,7 @@ def postgres_contents(stack: Stack) -> Commands:
     script = postgres.observation_script(wanted)
     observed = host.get_fact(PostgresObservation, script=script)
     if observed is None:
-        yield from refuse(f"container {wanted.container} does not answer questions any more")
+        yield from silent(wanted.container)
         return
     if sentence := postgres.refusal(wanted, observed):
         yield from refuse(sentence)

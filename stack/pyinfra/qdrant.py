@@ -6,7 +6,7 @@ from pyinfra import host
 from pyinfra.api import FactBase, operation
 
 from stack import qdrant
-from stack.pyinfra.operations import can_be_asked
+from stack.pyinfra.operations import can_be_asked, silent
 from stack.pyinfra.refuse import refuse
 from stack.pyinfra.site import Stack
 from stack.pyinfra.tasks import Commands, carry_out
@@ -48,7 +48,7 @@ def qdrant_collections(stack: Stack) -> Commands:
     )
     found = host.get_fact(QdrantCollections, script=qdrant.observation_script(wanted))
     if found is None:
-        yield from refuse(f"container {service.container} does not answer questions any more")
+        yield from silent(service.container)
     elif sentence := qdrant.refusal(wanted, found):
         yield from refuse(sentence)
     else:

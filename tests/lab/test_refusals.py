@@ -102,3 +102,20 @@ def test_a_collection_of_another_dimension(lab: Lab, untouched: None, tmp_path: 
         assert '"size":8' in lab.qdrant("GET", f"{QDRANT}/BD_other").replace(" ", "")
     finally:
         lab.qdrant("DELETE", f"{QDRANT}/BD_other")
+
+
+def test_an_upgrade_over_several_minor_versions(lab: Lab, untouched: None, tmp_path: Path) -> None:
+    image = "saiga-lab/qdrant-stand-in:v1.22.0"
+    lab.run(f"docker tag {lab.desired.container('qdrant_new').image} {image}")
+    try:
+        data = {"services": {"qdrant": {"image": image}}}
+        run = lab.pyinfra("-y", inventory=variant(tmp_path, data))
+        assert run.status != 0
+        sentence = (
+            "container qdrant_new: nothing was changed: volume qdrant_storage_new holds data of"
+            " Qdrant 1.19.0, but services.qdrant.image is 1.22.0, and Qdrant is upgraded one minor"
+            " version at a time: deploy the newest patch of 1.20, 1.21 first, one after the other"
+        )
+        assert sentence in run.text
+    finally:
+        lab.run(f"docker image rm {image}")

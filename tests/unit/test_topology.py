@@ -91,7 +91,14 @@ def test_everything_is_hardened_and_limited(seed: Desired) -> None:
 
 def test_saiga_serves_with_the_seeds_parameters(seed: Desired) -> None:
     saiga = seed.container("saiga_saiga_1")
-    assert argument(saiga, "--model") == "NightForger/saiga_nemo_12b-GPTQ"
+    folder = "/var/lib/saiga-stack/models/saiga_nemo_12b-GPTQ/04b00b6"
+    assert argument(saiga, "--model") == folder
+    assert folder in {mount.source for mount in saiga.mounts if mount.read_only}
+    assert saiga.environment["HF_HUB_OFFLINE"] == "1"
+    assert saiga.command and "--enable-prefix-caching" in saiga.command
+    caches = {value for name, value in saiga.environment.items() if name.endswith("_CACHE_DIR")}
+    assert all(path.startswith("/root/.cache/") for path in caches)
+    assert "/root/.cache" in {mount.target for mount in saiga.mounts if mount.kind == "volume"}
     assert argument(saiga, "--max-model-len") == "20000"
     assert argument(saiga, "--override-generation-config") == '{"temperature": 0.7, "top_p": 0.9}'
     assert saiga.runtime == "nvidia"

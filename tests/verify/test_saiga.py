@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import requests
 from testinfra.host import Host
 
+from stack.model import parse_state, state_script
 from stack.secrets import SAIGA_API_KEY
 from stack.site import Site
+from stack.topology import model_of, model_path
 
 
 def _ask(published: Callable[..., str], host: Host, path: str, **options: Any) -> Any:
@@ -24,6 +27,16 @@ def test_model(published: Callable[..., str], host: Host, site: Site) -> None:
     (model,) = _ask(published, host, "/v1/models")["data"]
     assert model["id"] == site.saiga.served_name
     assert model["max_model_len"] == site.saiga.max_model_len
+    assert model["root"] == model_path(site)
+
+
+def test_its_files_are_whole(host: Host, site: Site) -> None:
+    model = model_of(site)
+    if model is None:
+        pytest.skip("the image of Saiga holds the model")
+    state = parse_state(host.check_output(state_script(model)).splitlines())
+    assert state.complete
+    assert state.wrong == ()
 
 
 def test_a_completion(published: Callable[..., str], host: Host, site: Site) -> None:
