@@ -67,8 +67,8 @@ docker = {
 # The image that our own three images are built on; it needs python3 (3.11), venv and pip.
 python_image = "python:3.11-slim-bookworm"
 
-# Where the embeddings container downloads its model: the Hugging Face Hub or a mirror of it. Saiga's
-# model has a source of its own.
+# Where the embeddings container downloads its model: the Hugging Face Hub or a mirror of it. What
+# Saiga serves has a source of its own.
 model_hub = "https://huggingface.co"
 
 # The two networks. `name` is Docker's name of it. `dynamic_range` is the part in which Docker may

@@ -185,12 +185,12 @@ def doctor(path: Path, site: str, as_json: bool) -> Exit:
     for target in inventory.targets(site, ROOT, path):
         data, desired = target.stack.site, target.stack.desired
         output = _ask(target, doctors.script(data, desired))
-        seen.append((target, [*doctors.findings(output, data, desired, time.time())]))
+        found = [*doctors.findings(output, data, desired, time.time())]
+        seen.append((target, [*found, *doctors.on_controller(desired)]))
     if as_json:
         click.echo(_json([doctors.as_json(target.name, found) for target, found in seen]))
     else:
-        texts = (doctors.as_text(target.name, found) for target, found in seen)
-        click.echo("\n\n".join(texts))
+        click.echo("\n\n".join(doctors.as_text(target.name, found) for target, found in seen))
     levels = {finding.level for _, found in seen for finding in found}
     return Exit.ERROR if doctors.Level.ERROR in levels else Exit.OK
 

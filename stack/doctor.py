@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from stack.docker.spec import OWNER_LABEL, OWNER_VALUE, Desired
 from stack.site import Site
 from stack.values import parse_size
+from stack.wheels import cached
 
 GIB = 1024**3
 CLOCK_SECONDS = 30
@@ -23,6 +25,18 @@ DOCKER_HUB = "registry-1.docker.io"
 
 _MARK = "=== "
 _PORTS = "{{range .HostConfig.PortBindings}}{{range .}}{{.HostPort}} {{end}}{{end}}"
+_CONNECT = (
+    f'c() {{ if timeout {CONNECT_SECONDS} bash -c "</dev/tcp/$1/$2" 2>/dev/null; then'
+    ' echo "$1 $2 yes"; elif getent ahosts "$1" >/dev/null; then echo "$1 $2 no";'
+    ' else echo "$1 $2 unknown"; fi; }'
+)
+_APT_SOURCES = r"""
+for url in $(grep -rhoE '^[^#]*https?://[^/ ]+' /etc/apt/sources.list /etc/apt/sources.list.d \
+    2>/dev/null | grep -oE 'https?://.*' | sort -u); do
+    port=80; case $url in https:*) port=443 ;; esac
+    host=${url#*://}; case $host in *:*) port=${host##*:}; host=${host%%:*} ;; esac
+    c "$host" "$port" &
+done"""
 
 
 class Level(StrEnum):
@@ -74,12 +88,6 @@ def script(site: Site, desired: Desired) -> str:
 
     It changes nothing and opens no connection but one to each download source.
     """
-    connects = (
-        f"if timeout {CONNECT_SECONDS} bash -c '</dev/tcp/{host}/{port}' 2>/dev/null; then"
-        f" echo '{host} {port} yes'; elif getent ahosts {host} >/dev/null; then"
-        f" echo '{host} {port} no'; else echo '{host} {port} unknown'; fi &"
-        for host, port in sources(site, desired)
-    )
     ours = f"--filter label={OWNER_LABEL}={OWNER_VALUE}"
     return "\n".join(
         (
@@ -98,7 +106,9 @@ def script(site: Site, desired: Desired) -> str:
             " 2>&1 | head -4",
             "s pci; cat /sys/bus/pci/devices/*/vendor 2>/dev/null | grep -c 0x10de",
             "s connects",
-            *connects,
+            _CONNECT,
+            *(f"c {host} {port} &" for host, port in sources(site, desired)),
+            _APT_SOURCES,
             "wait",
             "s end",
         )
@@ -236,8 +246,18 @@ def _gpu(lines: list[str], pci: list[str], site: Site) -> Finding:
     return Finding(Level.ERROR, "gpu", sentence)
 
 
+def on_controller(desired: Desired) -> Iterator[Finding]:
+    """What is found on this machine: whether it has what the builds of our images install."""
+    for container in desired.containers:
+        if container.build:
+            have = cached(Path(container.build.folder) / "requirements.txt")
+            said = "downloaded" if have else "not downloaded yet; bin/stack fetch does it"
+            level = Level.OK if have else Level.WARNING
+            yield Finding(level, "wheels", f"those of {container.name} are {said}")
+
+
 def _connects(lines: list[str]) -> Iterator[Finding]:
-    for line in sorted(lines):
+    for line in sorted(set(lines)):
         host, port, answer = line.split()
         match answer:
             case "yes":

@@ -28,14 +28,22 @@ def wheels_for(requirements: Path) -> Path:
     Downloads with pip, configured as on this machine, unless the folder is complete already.
     Raises WheelsError with pip's last line.
     """
-    key = hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]
-    folder = cache_dir() / key
-    cache_dir().mkdir(parents=True, exist_ok=True)
-    with (cache_dir() / f"{key}.lock").open("w") as lock:
+    folder = _folder(requirements)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
             _download(requirements, folder)
     return folder
+
+
+def cached(requirements: Path) -> bool:
+    """Whether :func:`wheels_for` has nothing to download."""
+    return _folder(requirements).is_dir()
+
+
+def _folder(requirements: Path) -> Path:
+    return cache_dir() / hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]
 
 
 def _download(requirements: Path, folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pyinfra.api import Host, Inventory, State
 from pyinfra.context import ctx_state
+from pyinfra_cli.exceptions import UnexpectedExternalError
 from pyinfra_cli.inventory import make_inventory
 
 from stack.messages import nearest
@@ -39,11 +40,20 @@ class Target:
 
 
 def load_inventory(path: Path, root: Path, data: Mapping[str, Any] | None = None) -> Inventory:
-    """The inventory file ``path`` with the group_data beside it and under ``root``."""
-    with ctx_state.use(State()):
-        inventory: Inventory = make_inventory(
-            str(path), override_data=dict(data or {}), cwd=str(root)
-        )
+    """The inventory file ``path`` with the group_data beside it and under ``root``.
+
+    Raises SiteError when one of the files cannot be run.
+    """
+    try:
+        with ctx_state.use(State()):
+            inventory: Inventory = make_inventory(
+                str(path), override_data=dict(data or {}), cwd=str(root)
+            )
+    except SyntaxError as error:
+        raise SiteError(f"{error.filename} line {error.lineno}: {error.msg}") from None
+    except UnexpectedExternalError as error:
+        raised = error.exception
+        raise SiteError(f"{error.filename}: {type(raised).__name__}: {raised}") from None
     return inventory
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pyinfra.api import DeployError, Host
 
 from stack.docker.spec import Desired
+from stack.messages import nearest
 from stack.secrets import SECRETS
 from stack.site import Site, SiteError, load
 from stack.topology import desired
@@ -31,6 +32,7 @@ def stack_of(host: Host) -> Stack:
     overrides = inventory.get_override_data()
     layers = [inventory.get_data(), *groups, host.host_data, overrides]
     try:
+        _check_file_names(host)
         site = load(*layers)
     except SiteError as error:
         raise DeployError(f"the data of {host.name} is wrong:\n{error}") from None
@@ -50,3 +52,12 @@ def _rotated(site: Site, rotate: object) -> frozenset[str]:
     if rotate not in names:
         raise DeployError(f"there is no secret {rotate}; there are {', '.join(names)}")
     return frozenset({str(rotate)})
+
+
+def _check_file_names(host: Host) -> None:
+    """Refuse a file of group_data for no group, where a group of the host may be meant by it."""
+    groups = {group for other in host.inventory for group in other.groups}
+    silent = [group for group in host.groups if not host.inventory.get_group_data(group)]
+    for name, data in host.inventory.group_data.items():
+        if data and name not in groups and (meant := nearest(name, silent)):
+            raise SiteError(f"group_data/{name}.py: no group of the inventory has that name{meant}")

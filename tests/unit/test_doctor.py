@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stack.doctor import Finding, Level, as_text, findings, script, sources
+from stack.doctor import Finding, Level, as_text, findings, on_controller, script, sources
 from stack.site import Site, load
 from stack.topology import desired
 
@@ -185,6 +185,7 @@ def test_every_place_of_a_download_is_known(site: Site, defaults: dict[str, Any]
             },
             "services": {"grafana": {"image": "10.0.0.5:5000/grafana:1"}},
             "model_hub": "https://hub.example",
+            "saiga": {"source": {"url": "https://hub.example"}},
         },
     )
     places = sources(mirrored, desired(mirrored))
@@ -200,6 +201,33 @@ def test_the_script_runs_on_a_host_without_docker(
     run = subprocess.run(["sh", "-c", text], capture_output=True, text=True, timeout=60)
     found = [*findings(run.stdout, site, desired(site), NOW)]
     assert {finding.check for finding in found} >= {"privileges", "clock", "memory", "disk", "gpu"}
+    assert "downloads" in {finding.check for finding in found}
     refused = Finding(Level.ERROR, "downloads", "localhost:1 does not answer within 5 s")
     assert refused in found
     assert as_text("here", found).splitlines()[0] == "here:"
+
+
+def test_wheels_that_are_not_here_yet_are_named(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAIGA_STACK_CACHE", str(tmp_path))
+    said = {finding.sentence for finding in on_controller(desired(site))}
+    assert "those of webbot2 are not downloaded yet; bin/stack fetch does it" in said
+    assert len(said) == 3
+
+
+def test_the_sources_of_apt_are_tried(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sources.list").write_text(
+        "# deb http://commented.invalid/debian bookworm main\n"
+        "deb [signed-by=/k.gpg] http://mirror.invalid:8081/debian bookworm main\n"
+        "URIs: https://other.invalid/debian\n"
+    )
+    text = script(site, desired(site)).replace("/etc/apt/sources.list", f"{tmp_path}/sources.list")
+    monkeypatch.setattr("stack.doctor.sources", lambda *_: [])
+    run = subprocess.run(["sh", "-c", text], capture_output=True, text=True, timeout=60)
+    answers = run.stdout.partition("=== connects\n")[2].split("===")[0].splitlines()
+    tried = {tuple(line.split()[:2]) for line in answers}
+    assert {("mirror.invalid", "8081"), ("other.invalid", "443")} <= tried
+    assert not any("commented" in host for host, _ in tried)

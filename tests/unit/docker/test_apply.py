@@ -442,7 +442,7 @@ def test_an_image_of_ours_is_built_from_its_context() -> None:
     assert str(taken) == f"container on_gpu: build the image {BUILT} (not found)"
     (archive,) = remote.files
     assert remote.files[archive] == b"context of on_gpu"
-    [build] = [script for script in remote.scripts if "docker build" in script]
+    (build,) = (script for script in remote.scripts if "docker build" in script)
     assert f"rm -f {archive}" in build
     assert build.endswith(f"> {image_record(BUILT)}")
 
