@@ -39,14 +39,14 @@ def run(options: argparse.Namespace) -> int:
         case "show":
             secret = next(secret for secret in SECRETS if secret.name == options.name)
             for target in targets(options.site, ROOT):
-                print(_value(target, secret))
+                print(show(target, secret))
         case "rotate":
-            return _rotate(options.site, options.name)
+            return rotate(options.site, options.name)
     return 0
 
 
-def _value(target: Target, secret: Secret) -> str:
-    """The value on the host; that it was shown is in the host's audit log."""
+def show(target: Target, secret: Secret) -> str:
+    """The value on the host; that it was shown is in the host's audit log. Raises SiteError."""
     log = audit_command(operator(), f"secret {secret.name}", "show", "asked for")
     script = f"{{ {log}; }} && cat {secret.path}"
     argv = [*target.ssh, script] if target.ssh else ["sh", "-c", script]
@@ -57,8 +57,11 @@ def _value(target: Target, secret: Secret) -> str:
     return done.stdout
 
 
-def _rotate(site: str, name: str) -> int:
-    """The new value is made inside a deploy, under its lock, and so are the changes it asks for."""
+def rotate(site: str, name: str) -> int:
+    """Give a secret, or ``all``, a new value; the exit status.
+
+    The new value is made inside a deploy, under its lock, and so are the changes it asks for.
+    """
     pyinfra = Path(sys.executable).with_name("pyinfra")
     argv = [
         *(str(pyinfra), "inventory.py", "deploy.py", "--limit", site, "-y"),

@@ -1,14 +1,16 @@
-"""Changes that no plan of containers knows of: rows, roles, secrets, collections."""
+"""A change on a host that no plan of containers knows of."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stack.docker.fields import differences
 from stack.docker.plan import Change
 
 
 @dataclass(frozen=True)
 class Task:
-    """One such change: what to say about it and the commands that make it on the host."""
+    """What to say about a change and what makes it: shell commands, or commands of pyinfra."""
 
     subject: str
     action: str
@@ -19,3 +21,8 @@ class Task:
     def __str__(self) -> str:
         lines = [f"{self.subject}: {self.action} ({self.cause})"]
         return "\n".join([*lines, *(f"    {change}" for change in self.changes)])
+
+
+def changed(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Change, ...]:
+    """The fields in which two views of a subject differ."""
+    return tuple(Change(*change) for change in differences(dict(before), dict(after)))

@@ -1,4 +1,4 @@
-"""Tasks inside an operation: said, logged on the host, made."""
+"""Carrying out tasks: said, written to the host's audit log, done."""
 
 from collections.abc import Generator
 
