@@ -16,15 +16,13 @@ ssh_key = str(_state / "id_ed25519")
 ssh_known_hosts_file = str(_state / "known_hosts")
 
 _registry = "10.77.0.1:5000"
-_built = Path(os.environ.get("SAIGA_LAB_CACHE", "/var/cache/saiga-lab")) / "images.json"
+_built = _state / "images.json"
 _pins = json.loads(_built.read_text()) if _built.is_file() else {}
 
 
 def _image(name):
     """The image that `make up` built last, pinned by digest."""
-    if name in _pins:
-        return f"{_pins[name]['ref']}@{_pins[name]['digest']}"
-    return f"{_registry}/saiga-lab/{name}:not-built-yet"
+    return _pins.get(name, f"{_registry}/saiga-lab/{name}:not-built-yet")
 
 
 gpu = "none"

@@ -153,38 +153,40 @@ def keys(images: Mapping[str, Image]) -> dict[str, str]:
     """The key of each image, over its folder, its base's key and the builder's format."""
     result: dict[str, str] = {}
     for name, image in images.items():
-        result[name] = cache.key(FORMAT, image.content, result[image.base] if image.base else "")
+        base = result[image.base] if image.base else ""
+        result[name] = cache.key(FORMAT, name, image.content, base)
     return result
 
 
 def build_all(directory: Path, source: Path = IMAGES) -> dict[str, str]:
-    """Build and push what changed below `source`; return every image's manifest digest by name.
+    """Build and push what changed below `source`; return each image's pinned reference by name.
 
-    The cache `directory` keeps the registry's storage, the file trees and images.json, which is
-    replaced after each image: a killed build goes on where it was. A second builder waits.
+    The cache `directory` keeps the registry's storage, the file trees and pins.json, which says
+    what has been made of which inputs and is replaced after each image: a killed build goes on
+    where it was. A second builder waits; another checkout's images stay beside these.
     """
     images = load_all(source)
     wanted = keys(images)
     with _locked(directory):
-        records = {name: it for name, it in _records(directory).items() if name in images}
+        made = _records(directory)
         stale = [
             image
             for name, image in images.items()
-            if not _is_current(directory, image, records.get(name), wanted[name])
+            if not _is_current(directory, image, made.get(wanted[name]))
         ]
         if stale:
             packages.ensure(*TOOLS)
             with _workplace(directory) as work, registry.serve(storage(directory), work) as address:
                 for image in stale:
+                    base = ""
+                    if image.base:
+                        digest = made[wanted[image.base]].partition("@")[2]
+                        base = f"{address}/{images[image.base].repository}@{digest}"
                     with step(f"image {image.name}"):
-                        digest = _build(image, images, directory, work, address)
-                    records[image.name] = {
-                        "ref": image.reference,
-                        "digest": digest,
-                        "key": wanted[image.name],
-                    }
-                    _write_records(directory, records)
-    return {name: records[name]["digest"] for name in images}
+                        digest = _build(image, base, directory, work, address)
+                    made[wanted[image.name]] = f"{image.reference}@{digest}"
+                    _write_records(directory, made)
+    return {name: made[wanted[name]] for name in images}
 
 
 def clean(directory: Path) -> None:
@@ -201,9 +203,7 @@ def storage(directory: Path) -> Path:
     return directory / "registry"
 
 
-def _build(
-    image: Image, images: Mapping[str, Image], directory: Path, work: Path, address: str
-) -> str:
+def _build(image: Image, base: str, directory: Path, work: Path, address: str) -> str:
     log = directory / "log" / f"{image.name}.log"
     log.unlink(missing_ok=True)
     context = work / "context"
@@ -218,9 +218,8 @@ def _build(
     local, plain = f"localhost/{image.repository}:{image.tag}", "--tls-verify=false"
     arguments: list[str] = []
     if image.base:
-        base = images[image.base]
-        variable = f"{base.name.upper().replace('-', '_')}_IMAGE"
-        arguments = ["--build-arg", f"{variable}={address}/{base.repository}:{base.tag}"]
+        variable = f"{image.base.upper().replace('-', '_')}_IMAGE"
+        arguments = ["--build-arg", f"{variable}={base}"]
     with step(f"image {image.name}: build"):
         run_logged(
             [
@@ -323,29 +322,26 @@ def _copy(source: Path, target: Path) -> None:
         copy.chmod(0o755 if os.access(path, os.X_OK) else 0o644)
 
 
-def _is_current(
-    directory: Path, image: Image, record: Mapping[str, str] | None, wanted: str
-) -> bool:
-    return (
-        record is not None
-        and record["key"] == wanted
-        and record["ref"] == image.reference
-        and registry.holds(storage(directory), image.repository, record["digest"])
+def _is_current(directory: Path, image: Image, made: str | None) -> bool:
+    reference, _, digest = (made or "").partition("@")
+    return reference == image.reference and registry.holds(
+        storage(directory), image.repository, digest
     )
 
 
-def _records(directory: Path) -> dict[str, dict[str, str]]:
-    path = directory / "images.json"
+def _records(directory: Path) -> dict[str, str]:
+    """Key to pinned reference."""
+    path = directory / "pins.json"
     if not path.is_file():
         return {}
-    records: dict[str, dict[str, str]] = json.loads(path.read_text())
+    records: dict[str, str] = json.loads(path.read_text())
     return records
 
 
-def _write_records(directory: Path, records: Mapping[str, Mapping[str, str]]) -> None:
-    new = directory / "images.json.new"
+def _write_records(directory: Path, records: Mapping[str, str]) -> None:
+    new = directory / "pins.json.new"
     new.write_text(json.dumps(records, indent=2, sort_keys=True) + "\n")
-    new.replace(directory / "images.json")
+    new.replace(directory / "pins.json")
 
 
 @contextmanager

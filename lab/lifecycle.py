@@ -1,5 +1,6 @@
 """The whole lab: up, down and what is there."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,7 +21,17 @@ from lab import (
 )
 from lab.errors import LabError
 from lab.processes import run
-from lab.settings import CACHE, COMMAND_GROUP, CONTROLLER, HOSTS, LOCK, NAME, STATE, Host
+from lab.settings import (
+    CACHE,
+    COMMAND_GROUP,
+    CONTROLLER,
+    HOSTS,
+    LOCK,
+    NAME,
+    PINS,
+    STATE,
+    Host,
+)
 
 LOCK_SECONDS = 2 * 60 * 60
 
@@ -47,7 +58,7 @@ def up(hosts: Sequence[Host], *, fresh: bool = False) -> None:
         STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not netns.is_up():
             preflight.check_kernel(STATE)
-        build_cache()
+        _write_pins(build_cache())
         if fresh:
             for each in hosts:
                 host.discard(each)
@@ -59,13 +70,23 @@ def up(hosts: Sequence[Host], *, fresh: bool = False) -> None:
             host.ensure(each)
 
 
-def build_cache() -> None:
-    """Build what the cache lacks or made from other inputs; up to half an hour when it is empty."""
+def build_cache() -> dict[str, str]:
+    """Build what the cache lacks or made from other inputs; up to half an hour when it is empty.
+
+    Returns each image's pinned reference by name.
+    """
     CACHE.mkdir(parents=True, exist_ok=True)
     with lock.held(CACHE / "hosts.lock", "the cache", LOCK_SECONDS):
         base.build(CACHE)
         aptrepo.build(CACHE)
-    images.build_all(CACHE)
+    return images.build_all(CACHE)
+
+
+def _write_pins(pins: dict[str, str]) -> None:
+    """Tell the lab's site data which images are this checkout's."""
+    new = PINS.with_suffix(".new")
+    new.write_text(json.dumps(pins, indent=2) + "\n")
+    new.replace(PINS)
 
 
 def down() -> None:

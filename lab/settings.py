@@ -12,6 +12,7 @@ CACHE = Path(os.environ.get("SAIGA_LAB_CACHE", "/var/cache/saiga-lab")).absolute
 NAME = os.environ.get("SAIGA_LAB_NAME", "saiga-lab")
 STATE = Path("/var/lib") / NAME
 LOG = STATE / "log"
+PINS = STATE / "images.json"
 LOCK = Path(f"/run/lock/{NAME}.lock")
 
 COMMAND_GROUP = f"{NAME}-command"

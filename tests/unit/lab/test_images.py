@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -47,15 +46,17 @@ class Builder:
 
     def __init__(self) -> None:
         self.built: list[str] = []
+        self.bases: dict[str, str] = {}
         self.number = 0
         self.broken: str | None = None
 
     def build(
-        self, image: images.Image, every: object, directory: Path, work: Path, address: str
+        self, image: images.Image, base: str, directory: Path, work: Path, address: str
     ) -> str:
         if image.name == self.broken:
             raise LabError(f"{image.name} is broken")
         self.built.append(image.name)
+        self.bases[image.name] = base
         self.number += 1
         name = hashlib.sha256(f"{image.name} {self.number}".encode()).hexdigest()
         root = images.storage(directory) / "docker/registry/v2"
@@ -185,20 +186,28 @@ def test_a_failed_build_keeps_what_was_done(source: Path, tmp_path: Path, builde
     assert builder.take() == ["alone", "beside"]
 
 
-def test_images_json_says_what_to_pull(source: Path, tmp_path: Path, builder: Builder) -> None:
+def test_what_to_pull_is_pinned(source: Path, tmp_path: Path, builder: Builder) -> None:
+    pins = images.build_all(tmp_path / "cache", source)
+    assert pins.keys() == {"under", "above", "alone", "beside"}
+    reference, _, digest = pins["under"].partition("@")
+    assert reference == "10.77.0.1:5000/saiga-lab/under:1"
+    assert registry.holds(images.storage(tmp_path / "cache"), "saiga-lab/under", digest)
+    assert builder.bases["above"] == f"127.0.0.1:1/saiga-lab/under@{digest}"
+    assert builder.bases["alone"] == ""
+
+
+def test_checkouts_share_a_cache(source: Path, tmp_path: Path, builder: Builder) -> None:
+    other = Path(shutil.copytree(source, tmp_path / "other"))
+    (other / "under/new").write_text("x")
+    (other / "alone/image.toml").write_text('tag = "2"')
     cache = tmp_path / "cache"
-    digests = images.build_all(cache, source)
-    shutil.rmtree(source / "alone")
-    images.build_all(cache, source)
-    (source / "above/new").write_text("x")
-    digests |= images.build_all(cache, source)
-    records = json.loads((cache / "images.json").read_text())
-    assert records.keys() == {"under", "above", "beside"}
-    assert records["above"] == {
-        "ref": "10.77.0.1:5000/saiga-lab/above:1",
-        "digest": digests["above"],
-        "key": images.keys(images.load_all(source))["above"],
-    }
+    pins = images.build_all(cache, source)
+    others = images.build_all(cache, other)
+    assert not set(pins.values()) & set(others.values())
+    builder.take()
+    assert images.build_all(cache, source) == pins
+    assert images.build_all(cache, other) == others
+    assert builder.take() == []
 
 
 def test_a_second_builder_waits(source: Path, tmp_path: Path, builder: Builder) -> None:
