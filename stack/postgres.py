@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stack.docker.fields import differences
 from stack.docker.plan import Change
 from stack.postgres_settings import MAINTENANCE
 from stack.secrets import Secret
-from stack.tasks import Task
+from stack.tasks import Task, changed
 
 SCHEMA, OWNER, READER = "agent", "project_api", "agent_exporter"
 ROLE = "LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
@@ -246,13 +245,13 @@ def _overrides(wanted: Wanted, observed: Observed, ask: str) -> Iterator[Task]:
             f"{alter} RESET ALL",
             *(f"{alter} SET {name} = '{value}'" for name, value in wanted_settings.items()),
         ]
-        pairs = differences(
+        changes = changed(
             {"settings": "; ".join(sorted(before)) or "-"},
             {"settings": "; ".join(sorted(after)) or "-"},
         )
         subject = f"role {role}" if role else f"database {database or '(all)'}"
         command = f"{ask} -c {shlex.quote('; '.join(statements))}"
-        yield Task(subject, "set", "differs", (command,), tuple(Change(*pair) for pair in pairs))
+        yield Task(subject, "set", "differs", (command,), changes)
 
 
 def _schema(wanted: Wanted, observed: Observed) -> Iterator[Task]:

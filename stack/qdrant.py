@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stack.docker.fields import differences
 from stack.docker.plan import Change
 from stack.secrets import QDRANT_API_KEY, QDRANT_READ_ONLY_KEY, curl
-from stack.tasks import Task
+from stack.tasks import Task, changed
 
 DISTANCE = "Cosine"
 # What searches filter by.
@@ -120,13 +119,12 @@ def tasks(wanted: Wanted, found: Mapping[str, Any]) -> Iterator[Task]:
                 "vectors on disk": _flag(params["vectors"].get("on_disk")),
                 "payload on disk": _flag(params.get("on_disk_payload")),
             }
-            if pairs := differences(before, wanted.fields):
+            if changes := changed(before, wanted.fields):
                 body = {
                     "vectors": {"": {"on_disk": wanted.vectors_on_disk}},
                     "params": {"on_disk_payload": wanted.payload_on_disk},
                 }
                 update = _request(wanted, "PATCH", name, body)
-                changes = tuple(Change(*pair) for pair in pairs)
                 yield Task(subject, "update", "differs", (update,), changes)
         schema = found.get(name, {}).get("payload_schema", {})
         for field in INDEXES:

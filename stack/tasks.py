@@ -10,7 +10,7 @@ from stack.docker.plan import Change
 
 @dataclass(frozen=True)
 class Task:
-    """What to say about a change and the shell commands that make it."""
+    """What to say about a change and what makes it: shell commands, or commands of pyinfra."""
 
     subject: str
     action: str
