@@ -4,6 +4,7 @@ Defaults stand in ``group_data/all.py``; a group's file and a host's own data ch
 """
 
 import ipaddress
+import re
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal
@@ -259,7 +260,7 @@ def _all_mistakes(data: Data, defaults: Data, error: ValidationError) -> Iterato
     except ValidationError:
         return
     for message in _contradictions(site):
-        if not any(path in message for path in paths):
+        if not any(re.search(rf"(?<![\w.]){re.escape(path)}(?!\w)", message) for path in paths):
             yield message
 
 
