@@ -367,7 +367,7 @@ def _all_mistakes(data: Data, defaults: Data, error: ValidationError) -> Iterato
     except ValidationError:
         return
     for message in _contradictions(site):
-        if not any(path in message for path in paths):
+        if not any(re.search(rf"(?<![\w.]){re.escape(path)}(?!\w)", message) for path in paths):
             yield message
 
 

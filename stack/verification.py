@@ -17,6 +17,7 @@ def verify(site: str, root: Path, inventory: Path, junit: Path, arguments: Seque
     command = [
         *(sys.executable, "-m", "pytest", str(root / "tests/verify"), "--site", site, "-q"),
         *("--rootdir", str(root), "--no-header", "--tb=short", "-r", "N"),
+        *("-p", "no:warnings", "-p", "no:asyncio"),
         *("--inventory", str(inventory), f"--junitxml={junit}", *arguments),
     ]
     search = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))

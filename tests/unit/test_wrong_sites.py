@@ -391,6 +391,14 @@ WRONG: list[tuple[str, str | list[str]]] = [
             "saiga.max_tokens: 20000 leaves no room for a prompt in saiga.max_model_len (20000)",
         ],
     ),
+    (
+        "saiga = {'model': '', 'max_tokens': 20000}\nservices = {'saiga': {'pids': -1}}",
+        [
+            "services.saiga.pids: should be more than 0, not -1",
+            "saiga.model: '' says nothing; write a value",
+            "saiga.max_tokens: 20000 leaves no room for a prompt in saiga.max_model_len (20000)",
+        ],
+    ),
     # A contradiction with a malformed value is none
     (
         "services = {'node_exporter': {'addresses': {'mlopsnew': '172.22.0.5'}},"
