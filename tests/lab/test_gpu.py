@@ -3,7 +3,7 @@ what is refused on a host that nothing was installed on."""
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,9 @@ def deployed(lab: Lab) -> None:
 
 
 def test_the_first_deploy_took_one_reboot(lab: Lab) -> None:
-    reboots = [entry for entry in audit(lab) if entry["action"] == "reboot"]
-    assert [entry["cause"] for entry in reboots] == ["reboot needed because nouveau holds the card"]
+    causes = [entry["cause"] for entry in audit(lab) if entry["action"] == "reboot"]
+    assert causes[0] == "reboot needed because nouveau holds the card"
+    assert causes.count(causes[0]) == 1
 
 
 def test_an_upgrade_of_everything_leaves_our_packages_alone(lab: Lab) -> None:
@@ -159,11 +160,12 @@ BARE = "10.77.0.11"
 
 
 @pytest.fixture(scope="module")
-def bare(lab: Lab) -> Lab:
+def bare(lab: Lab) -> Iterator[Lab]:
     """A second host, on which nothing was ever installed."""
-    lab_command("up", "lab2")
+    lab_command("up", "lab2", "--fresh")
     assert lab.target.ssh
-    return Lab(replace(lab.target, address=BARE, ssh=(*lab.target.ssh[:-1], BARE)))
+    yield Lab(replace(lab.target, address=BARE, ssh=(*lab.target.ssh[:-1], BARE)))
+    lab_command("power-off", "lab2")
 
 
 REFUSALS: dict[str, tuple[dict[str, Any], str, str]] = {
