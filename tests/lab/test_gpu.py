@@ -96,7 +96,8 @@ def test_packages_files_and_units_are_repaired(lab: Lab) -> None:
 
 
 def test_daemon_json_keeps_what_others_wrote(lab: Lab) -> None:
-    present = json.loads(lab.run(f"cat {DAEMON_JSON}"))
+    before = lab.run(f"cat {DAEMON_JSON}")
+    present = json.loads(before)
     broken = {
         **present,
         "max-concurrent-downloads": 4,
@@ -117,9 +118,7 @@ def test_daemon_json_keeps_what_others_wrote(lab: Lab) -> None:
         "runtimes": {**present["runtimes"], "other": {"path": "/usr/bin/runc"}},
     }
     assert "other" in lab.run("docker info --format '{{json .Runtimes}}'")
-    lab.run(
-        f"printf %s {shlex.quote(json.dumps(present))} >{DAEMON_JSON} && systemctl reload docker"
-    )
+    lab.run(f"printf '%s\\n' {shlex.quote(before)} >{DAEMON_JSON} && systemctl reload docker")
     assert lab.deploy().changed() == []
 
 
