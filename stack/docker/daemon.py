@@ -40,6 +40,16 @@ _RESTART = (
 )
 
 
+# Engines before 23.0 have no --validate. They read their configuration before they make the file of
+# their process id, which cannot be made below /dev/null: such a start ends there at the latest.
+_VALIDATE = (
+    "if dockerd --help 2>/dev/null | grep -q -- --validate; then"
+    f" dockerd --validate --config-file {PATH}.new; elif command -v dockerd >/dev/null; then"
+    f" ! dockerd --config-file {PATH}.new --pidfile /dev/null/pid 2>&1 |"
+    " grep '^unable to configure' >&2; fi"
+)
+
+
 class DaemonConfigError(ValueError):
     """daemon.json cannot be merged with; the message is one sentence."""
 
@@ -105,8 +115,7 @@ def daemon_tasks(text: str, ours: Json, pending: str, is_pending: bool) -> list[
     content = shlex.quote(json.dumps(wanted, indent=4) + "\n")
     write = (
         f"mkdir -p /etc/docker && printf %s {content} >{PATH}.new && chmod 0644 {PATH}.new &&"
-        f" if dockerd --help 2>/dev/null | grep -q -- --validate; then"
-        f" dockerd --validate --config-file {PATH}.new; fi &&"
+        f" {_VALIDATE} &&"
         f" touch {pending} && if [ -e {PATH} ]; then cp -p {PATH} {PATH}.previous; fi &&"
         f" mv {PATH}.new {PATH}"
     )
@@ -126,8 +135,8 @@ def service_tasks(machine: Machine) -> Iterator[Task]:
 
 
 def _take(pending: str, by_reload: bool) -> str:
-    """Engines before 23.0 cannot validate a file, so that only their start tells: when it fails,
-    the previous file returns and the daemon's own words end the run."""
+    """When the daemon does not start with the file, the previous one returns, and the daemon's own
+    words end the run."""
     restart = (
         f"{{ {_RESTART}; }} || {{ if [ -e {PATH}.previous ]; then mv {PATH}.previous {PATH};"
         " systemctl reset-failed docker; systemctl restart docker; fi;"

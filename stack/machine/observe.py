@@ -149,7 +149,7 @@ def observation_script(
             "s boot; cat /proc/sys/kernel/random/boot_id",
             "s memory; grep -E '^(MemTotal|SwapTotal):' /proc/meminfo",
             's docker; readlink -f "$(command -v docker)"',
-            "s daemon; cat /etc/docker/daemon.json 2>/dev/null",
+            "s daemon; cat /etc/docker/daemon.json 2>/dev/null; echo",
             f"s pending; ls {DAEMON_PENDING} 2>/dev/null",
             's disk; disk=$(sed -n \'s/.*"data-root": *"\\([^"]*\\)".*/\\1/p\''
             " /etc/docker/daemon.json 2>/dev/null);"
@@ -196,8 +196,8 @@ def _gpu_lines() -> Iterable[str]:
         "s nouveau; ls -d /sys/module/nouveau 2>/dev/null",
         "s loaded; cat /sys/module/nvidia/version 2>/dev/null",
         # Debian's packaging names the file nvidia-current.
-        "module() { modinfo $1 -F version nvidia 2>/dev/null ||"
-        " modinfo $1 -F version nvidia-current 2>/dev/null; }; s on_disk; module",
+        'module() { modinfo "$@" -F version nvidia 2>/dev/null ||'
+        ' modinfo "$@" -F version nvidia-current 2>/dev/null; }; s on_disk; module',
         "s on_disk_next; next=$(ls -v /boot/vmlinuz-* 2>/dev/null | tail -n 1);"
         ' module ${next:+-k "${next#/boot/vmlinuz-}"}',
         's user_space; readlink -f "$(ldconfig -p | sed -n'
@@ -207,7 +207,8 @@ def _gpu_lines() -> Iterable[str]:
         "s nvcc; /usr/local/cuda-12.6/bin/nvcc --version 2>/dev/null |"
         " sed -n 's/.*release \\([0-9.]*\\).*/\\1/p'",
         "s links; for d in /dev/nvidia[0-9]* /dev/nvidiactl; do"
-        ' [ ! -c "$d" ] || [ -e "/dev/char/$(stat -c "%Hr:%Lr" "$d")" ] || echo "$d"; done',
+        ' [ ! -c $d ] || [ -e "/dev/char/$((0x$(stat -c %t $d))):$((0x$(stat -c %T $d)))" ] ||'
+        ' echo "$d"; done',
         "s cdi; ls /var/run/cdi/nvidia.yaml /etc/cdi/nvidia.yaml 2>/dev/null",
         "s runtime; sed -n"
         " '/^\\[nvidia-container-runtime\\]/,/^\\[/s/^ *mode *= *\"\\(.*\\)\".*/\\1/p'"

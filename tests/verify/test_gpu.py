@@ -62,6 +62,7 @@ def test_devices_are_linked_where_systemd_looks(host: Host) -> None:
     """Without the links a `systemctl daemon-reload` takes the GPU away from containers."""
     missing = host.check_output(
         "for d in /dev/nvidia[0-9]* /dev/nvidiactl; do"
-        ' [ -e "/dev/char/$(stat -c %Hr:%Lr "$d")" ] || echo "$d"; done'
+        ' [ -e "/dev/char/$((0x$(stat -c %t $d))):$((0x$(stat -c %T $d)))" ] ||'
+        ' echo "$d"; done'
     )
     assert missing == ""

@@ -139,6 +139,11 @@ def test_a_site_without_a_gpu_looks_for_none() -> None:
     ).replace("nvidia-cdi-refresh", "")
 
 
+def test_a_section_begins_a_line_of_its_own_after_a_file_without_a_last_newline() -> None:
+    script = observation_script([], [], False, [])
+    assert "cat /etc/docker/daemon.json 2>/dev/null; echo\n" in script
+
+
 def test_programs_of_the_host_are_asked(tmp_path: Path) -> None:
     answers = {
         "lspci": (
@@ -146,7 +151,8 @@ def test_programs_of_the_host_are_asked(tmp_path: Path) -> None:
             " echo '0000:01:00.1 Audio device [0403]: NVIDIA [10de:22ba] (rev a1)'"
         ),
         "mokutil": "echo 'SecureBoot enabled'",
-        "modinfo": 'for last; do :; done; [ "$last" = nvidia-current ] && echo 560.35.03',
+        "modinfo": 'case "$*" in "-F version nvidia-current"|"-k "*" -F version nvidia-current")'
+        " echo 560.35.03 ;; *) exit 1 ;; esac",
         "nvidia-smi": "echo 'NVIDIA GeForce RTX 4090, 560.35.03, 24564, Disabled'",
     }
     for name, answer in answers.items():
