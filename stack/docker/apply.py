@@ -1,5 +1,6 @@
 """Carrying out a plan on one host, through the few things a :class:`Remote` can do."""
 
+import re
 import shlex
 import time
 from collections.abc import Callable
@@ -7,7 +8,8 @@ from contextlib import suppress
 from typing import Protocol
 
 from stack.docker import commands, history
-from stack.docker.audit import audit_step
+from stack.docker.audit import audit_command, audit_step
+from stack.docker.daemon import RESTART, RESUME_HEALTH_CHECKS
 from stack.docker.observe import (
     ADOPTED_DIR,
     ASIDE_SUFFIX,
@@ -24,6 +26,7 @@ from stack.docker.spec import Container, Desired, Gate
 POLL_SECONDS = 1.0
 PROGRESS_SECONDS = 10.0
 CRASHES_TO_FAIL = 3
+TAKEN_PORT = re.compile(r"Bind for \S+:(\d+) failed: port is already allocated")
 ENGINE_DEADLINE = 60
 # What shows more of the host than could be seen before: the container under its own name, the
 # defaults of an image. In the order in which they are done.
@@ -347,9 +350,9 @@ class _Worker:
             new, diagnosis = self._short_id(name), self._diagnosis(name)
             self._restore_files(container)
             self.remote.run(
-                f"docker rm --force {name} >/dev/null 2>&1\n"
-                f"docker rename {aside} {name} && docker start {name} >/dev/null"
+                f"docker rm --force {name} >/dev/null 2>&1\ndocker rename {aside} {name}"
             )
+            self._start(name)
             return ApplyError(
                 f"container {name}: the new one, {new}, was taken back: {error}\n"
                 f"the old one, {self._short_id(name)}, is back: {self._proof(container)}\n"
@@ -449,8 +452,27 @@ class _Worker:
             ) from None
 
     def _start_and_prove(self, container: Container) -> None:
-        self.remote.run(f"docker start {container.name} >/dev/null")
+        self._start(container.name)
         self._prove(container)
+
+    def _start(self, name: str) -> None:
+        """Start a container; a port that is taken in nothing but Docker's books is freed first.
+
+        After a power cut the engine may give a port back to a container that it then does not
+        start. A restart of the engine, through which containers live, makes the books true.
+        """
+        start = f"docker start {name} >/dev/null"
+        try:
+            self.remote.run(start)
+        except RemoteError as error:
+            taken = TAKEN_PORT.search(str(error))
+            if not taken or self.remote.run(f"docker ps -q --filter publish={taken[1]}").strip():
+                raise
+            cause = f"port {taken[1]} is taken, but no container has it"
+            self.remote.say(f"    service docker: restart ({cause})")
+            self.remote.run(audit_command(self.remote.origin, "service docker", "restart", cause))
+            self.remote.run(f"{RESTART} && {{ {RESUME_HEALTH_CHECKS}; }}")
+            self.remote.run(start)
 
     def _prove(self, container: Container) -> None:
         """Wait until the gate passes and note which files the container has loaded."""

@@ -33,7 +33,7 @@ RESUME_HEALTH_CHECKS = (
     " do docker pause $id && docker unpause $id; done >/dev/null ;; esac"
 )
 # Containers live through a restart only when the daemon knows of it before.
-_RESTART = (
+RESTART = (
     "systemctl reload docker &&"
     " timeout 20 sh -c 'until docker info --format {{.LiveRestoreEnabled}} | grep -q true;"
     " do sleep 0.2; done'; systemctl restart docker"
@@ -138,7 +138,7 @@ def _take(pending: str, by_reload: bool) -> str:
     """When the daemon does not start with the file, the previous one returns, and the daemon's own
     words end the run."""
     restart = (
-        f"{{ {_RESTART}; }} || {{ if [ -e {PATH}.previous ]; then mv {PATH}.previous {PATH};"
+        f"{{ {RESTART}; }} || {{ if [ -e {PATH}.previous ]; then mv {PATH}.previous {PATH};"
         " systemctl reset-failed docker; systemctl restart docker; fi;"
         " journalctl --unit=docker --priority=err --lines=5 --output=cat >&2;"
         f" rm -f {pending}; exit 1; }}"

@@ -586,6 +586,41 @@ def test_a_change_that_failed_has_a_second_line(tmp_path: Path) -> None:
     assert second["failure"] == "container plain: could not start: port 80 is taken"
 
 
+TAKEN = "driver failed: Bind for 127.0.0.1:8080 failed: port is already allocated"
+
+
+def test_a_port_that_no_container_has_is_freed(tmp_path: Path) -> None:
+    starts = iter([RemoteError(TAKEN), None])
+
+    def start(_: Host) -> str:
+        if error := next(starts):
+            raise error
+        return ""
+
+    remote = shell(state("plain", "exited"), ("docker start plain", start), PASSED)
+    apply(remote, remote.host.desired, "container plain")
+    [asked, restarted, started] = [
+        script
+        for script in remote.scripts
+        if re.search("filter publish=|systemctl|docker start", script) and AUDIT_LOG not in script
+    ][1:]
+    assert "publish=8080" in asked
+    assert restarted.startswith("systemctl reload docker")
+    assert started == "docker start plain >/dev/null"
+    assert audited(remote, tmp_path)[1]["subject"] == "service docker"
+
+
+def test_a_port_that_another_container_has_is_left_to_it() -> None:
+    remote = shell(
+        state("plain", "exited"),
+        ("publish=8080", "0123456789ab"),
+        ("docker start plain", RemoteError(TAKEN)),
+    )
+    with pytest.raises(ApplyError, match="port is already allocated"):
+        apply(remote, remote.host.desired, "container plain")
+    assert not any("systemctl" in script for script in remote.scripts)
+
+
 def checked(change: Change, *answers: tuple[str, str | Effect | Exception]) -> Shell:
     """The host after ``change``, where the container "everything" has a check of its own."""
 
