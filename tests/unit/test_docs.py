@@ -18,8 +18,11 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 def commands() -> dict[str, str]:
     """Command to its help. In a process of its own: pyinfra replaces Python's threads."""
     script = (
-        "import click, json; from stack.cli import cli;"
-        "print(json.dumps({n: c.get_help(click.Context(c)) for n, c in cli.commands.items()}))"
+        "import click, json; from stack.cli import cli\n"
+        "def help(command):\n"
+        "    below = getattr(command, 'commands', {}).values()\n"
+        "    return chr(10).join([command.get_help(click.Context(command)), *map(help, below)])\n"
+        "print(json.dumps({name: help(command) for name, command in cli.commands.items()}))"
     )
     run = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
