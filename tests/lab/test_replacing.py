@@ -78,7 +78,7 @@ def test_an_image_whose_program_ends_at_once(lab: Lab, images: None, tmp_path: P
 
 def test_a_bad_command_and_the_file_changed_with_it(lab: Lab, images: None, tmp_path: Path) -> None:
     lives = lab.lives()
-    data = {"prometheus": {"retention_time": "bananas", "scrape_interval": 7}}
+    data = {"prometheus": {"retention_time": "300y", "scrape_interval": 7}}
     run = fail(lab, tmp_path, data)
     assert_given_back(lab, run, "prometheus_new", lives)
     assert "write a file /etc/saiga-stack/prometheus/prometheus.yml" in run.text
