@@ -130,8 +130,7 @@ def _options(container: Container) -> Iterator[str]:
 
 def create_container(container: Container) -> list[Argv]:
     """Create the container with all its networks; it is not started."""
-    arguments = [*(container.entrypoint or ())[1:], *(container.command or ())]
-    create = ["docker", "create", *_options(container), container.image, *arguments]
+    create = ["docker", "create", *_options(container), container.image, *container.arguments]
     rest = [connect(container.name, attachment) for attachment in container.attachments[1:]]
     return [create, *rest]
 

@@ -281,9 +281,7 @@ def desired_fields(container: Container, image: Json | None) -> Fields:
     ``image`` is the inspect document of its image, or None while that is not on the host.
     """
     config: Json = (image or {}).get("Config") or {}
-    # On Docker's command line only the first word of an entrypoint is one.
-    entrypoint, arguments = container.entrypoint or (), container.command or ()
-    command = (*entrypoint[1:], *arguments)
+    entrypoint, command = container.entrypoint or (), container.arguments
     volumes = config.get("Volumes") or {}
     mounts = {f"mount {target}": "anonymous volume" for target in volumes}
     mounts |= {f"mount {mount.target}": _desired_mount(mount) for mount in container.mounts}

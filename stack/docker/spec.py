@@ -180,6 +180,11 @@ class Container:
         return digest.hexdigest()[:16]
 
     @property
+    def arguments(self) -> tuple[str, ...]:
+        """What follows the program: Docker's command line takes one word of an entrypoint only."""
+        return (*(self.entrypoint or ())[1:], *(self.command or ()))
+
+    @property
     def all_labels(self) -> dict[str, str]:
         """Labels as created: the site's, the owner's mark and, where it has files, their hash."""
         ours = {OWNER_LABEL: OWNER_VALUE}

@@ -45,7 +45,8 @@ def test_the_host_is_a_whole_system() -> None:
 
 
 def test_the_host_knows_no_source_but_the_lab() -> None:
-    sources = on_host("grep -rhoE 'https?://[^/ ]+' /etc/apt/sources.list /etc/apt/sources.list.d")
+    files = "--include='*.list' --include='*.sources'"
+    sources = on_host(f"grep -rhoE 'https?://[^/ ]+' {files} /etc/apt")
     assert set(sources.splitlines()) == {"http://10.77.0.1:8081"}
     assert on_host("apt-get -qq update && echo signed") == "signed"
 
