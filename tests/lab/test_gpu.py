@@ -142,7 +142,8 @@ def test_what_docker_would_not_take_is_never_in_its_place(lab: Lab) -> None:
 @pytest.mark.soak
 def test_another_module_in_the_kernel_costs_one_reboot(lab: Lab) -> None:
     newer = " ".join(f"{name}={NEWER}" for name in SELECTED.driver.packages)
-    lab.run(f"{APT} install --allow-change-held-packages --allow-downgrades {newer}")
+    unpinned = f"{APT} -o Dir::Etc::PreferencesParts=/nowhere install"
+    lab.run(f"{unpinned} --allow-change-held-packages --allow-downgrades {newer}")
     lab.run("systemctl reboot", check=False)
     lab_command("up")
     assert lab.run("cat /sys/module/nvidia/version") == NEWER.removesuffix("-1")
