@@ -86,7 +86,12 @@ def deploys(seconds: dict[str, list[float]], commands: dict[str, list[Commands]]
 def where(commands: Sequence[Commands]) -> str:
     """The remote commands of one run, by stage and operation."""
     rows = [
-        [each.stage.lower(), each.operation, str(each.number), f"{each.seconds * 1000:.0f} ms"]
+        [
+            each.stage.lower(),
+            each.operation.replace(" | ", ": "),
+            str(each.number),
+            f"{each.seconds * 1000:.0f} ms",
+        ]
         for each in commands
     ]
     return table(["stage", "operation", "remote commands", "time in them"], rows)
