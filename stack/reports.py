@@ -62,10 +62,7 @@ def as_json(site: str, plans: Sequence[HostPlan]) -> dict[str, Any]:
                         "action": step.action,
                         "target": step.target or None,
                         "cause": step.cause,
-                        "changes": [
-                            {"field": field, "before": before, "after": after}
-                            for field, before, after in step.changes
-                        ],
+                        "changes": [change.shown for change in step.changes],
                     }
                     for step in plan.steps
                 ],
@@ -91,7 +88,9 @@ def as_markdown(site: str, plans: Sequence[HostPlan]) -> str:
             rows = ["| subject | action | cause | field | before | after |", "| --- " * 6 + "|"]
             for step in plan.steps:
                 about = (step.subject, f"{step.action} {step.target}".strip(), step.cause)
-                for change in step.changes or (("", "", ""),):
+                for change in [tuple(change.shown.values()) for change in step.changes] or [
+                    ("", "", "")
+                ]:
                     rows.append("| " + " | ".join(map(_cell, (*about, *change))) + " |")
             parts.append("\n".join(rows))
     return "\n\n".join(parts) + "\n"

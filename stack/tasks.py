@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stack.docker.fields import differences
-from stack.docker.plan import Change
+from stack.docker.plan import Change, described
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,7 @@ class Task:
     target: str = ""
 
     def __str__(self) -> str:
-        lines = [f"{self.subject}: {self.action} ({self.cause})"]
-        return "\n".join([*lines, *(f"    {change}" for change in self.changes)])
+        return described(self.subject, self.action, self.target, self.cause, self.changes)
 
 
 def changed(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Change, ...]:

@@ -35,10 +35,7 @@ def audit_command(
         "action": action,
         **({"target": target} if target else {}),
         "cause": cause,
-        "changes": [
-            {"field": change.field, "before": change.shown[0], "after": change.shown[1]}
-            for change in changes
-        ],
+        "changes": [change.shown for change in changes],
         **({"failure": failure} if failure else {}),
     }
     rest = json.dumps(record, ensure_ascii=False)[1:]

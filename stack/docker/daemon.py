@@ -5,12 +5,10 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stack.docker.fields import differences
-from stack.docker.plan import Change
 from stack.docker.spec import OWNER_LABEL
 from stack.machine.observe import Machine
 from stack.site import Site
-from stack.tasks import Task
+from stack.tasks import Task, changed
 
 Json = dict[str, Any]
 
@@ -110,7 +108,7 @@ def daemon_tasks(text: str, ours: Json, pending: str, is_pending: bool) -> list[
         return [Task(subject, "load", "an interrupted run wrote it", (_take(pending, False),))]
     before = {key: json.dumps(value) for key, value in (present or {}).items()}
     after = {key: json.dumps(value) for key, value in wanted.items()}
-    changes = tuple(Change(*change) for change in differences(before, after))
+    changes = changed(before, after)
     by_reload = {change.field for change in changes} <= RELOADABLE
     content = shlex.quote(json.dumps(wanted, indent=4) + "\n")
     write = (

@@ -1,7 +1,7 @@
 """The pure planner: desired and observed state in, ordered steps with their causes out."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -61,13 +61,16 @@ class Change:
     after: str
 
     @property
-    def shown(self) -> tuple[str, str]:
-        """Before and after as they may be shown: what may be a secret is hidden."""
-        return printable(self.field, self.before), printable(self.field, self.after)
+    def shown(self) -> dict[str, str]:
+        """Field, before and after as they may be shown: what may be a secret is hidden."""
+        return {
+            "field": self.field,
+            "before": printable(self.field, self.before),
+            "after": printable(self.field, self.after),
+        }
 
     def __str__(self) -> str:
-        before, after = self.shown
-        return f"{self.field}: {before} -> {after}"
+        return "{field}: {before} -> {after}".format_map(self.shown)
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,15 @@ class Step:
     target: str = ""
 
     def __str__(self) -> str:
-        about = f" {self.target}" if self.target else ""
-        lines = [f"{self.subject}: {self.action}{about} ({self.cause})"]
-        return "\n".join([*lines, *(f"    {change}" for change in self.changes)])
+        return described(self.subject, self.action, self.target, self.cause, self.changes)
+
+
+def described(subject: str, action: str, target: str, cause: str, changes: Iterable[Change]) -> str:
+    """What is done to a subject as text: one line, and one more for each change."""
+    about = f" {target}" if target else ""
+    return "\n".join(
+        (f"{subject}: {action}{about} ({cause})", *(f"    {change}" for change in changes))
+    )
 
 
 @dataclass(frozen=True)

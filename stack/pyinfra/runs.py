@@ -19,28 +19,10 @@ from pyinfra_cli.log import setup_logging
 from pyinfra_cli.util import exec_file
 
 from stack.pyinfra.inventory import hosts_of, load_inventory
-from stack.pyinfra.planned import announced, has_announced
+from stack.pyinfra.planned import Announcement, announced, has_announced
+from stack.tasks import Task
 
 Work = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class PlannedStep:
-    """A step that a deploy would take; as text one line, and one more for each change.
-
-    ``changes`` are (field, before, after), without what may be a secret.
-    """
-
-    subject: str
-    action: str
-    cause: str
-    target: str = ""
-    changes: tuple[tuple[str, str, str], ...] = ()
-
-    def __str__(self) -> str:
-        about = f" {self.target}" if self.target else ""
-        changes = (f"    {field}: {before} -> {after}" for field, before, after in self.changes)
-        return "\n".join((f"{self.subject}: {self.action}{about} ({self.cause})", *changes))
 
 
 @dataclass(frozen=True)
@@ -48,7 +30,7 @@ class HostPlan:
     """What a deploy would do on a host, or the sentence that says why that is not known."""
 
     host: str
-    steps: tuple[PlannedStep, ...] = ()
+    steps: tuple[Announcement, ...] = ()
     error: str = ""
 
 
@@ -180,19 +162,10 @@ def rehearse(
 def _plan(run: Run, host: Host) -> HostPlan:
     if host.name in run.failures:
         return HostPlan(host.name, error=run.failures[host.name])
-    steps = [
-        PlannedStep(
-            step.subject,
-            str(step.action),
-            step.cause,
-            step.target,
-            tuple((change.field, *change.shown) for change in step.changes),
-        )
-        for step in announced(host)
-    ]
+    steps = [*announced(host)]
     for operation in host.op_hash_order:
         meta = run.state.get_op_data_for_host(host, operation).operation_meta
         if meta.will_change and not has_announced(host, operation):
             name = ", ".join(sorted(run.state.get_op_meta(operation).names))
-            steps.append(PlannedStep(name, "change", "differs"))
+            steps.append(Task(name, "change", "differs", ()))
     return HostPlan(host.name, tuple(steps))

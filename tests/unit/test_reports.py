@@ -11,13 +11,14 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import json
 from stack import reports
-from stack.pyinfra.runs import HostPlan, PlannedStep
+from stack.docker.plan import Action, Change, Step
+from stack.pyinfra.runs import HostPlan
 
-memory = PlannedStep(
-    "container grafana_new", "replace the container", "differs",
-    changes=(("memory", "1g", "2g"), ("command", "a | b", "-")),
+memory = Step(
+    "container grafana_new", Action.REPLACE, "differs",
+    (Change("memory", "1g", "2g"), Change("command", "a | b", "-")),
 )
-pull = PlannedStep("container grafana_new", "pull the image", "not found", "grafana:2")
+pull = Step("container grafana_new", Action.PULL, "not found", target="grafana:2")
 same, other = HostPlan("one"), HostPlan("two", (pull, memory))
 lost = HostPlan("three", error="cannot be reached: no route")
 document = reports.as_json("course", [same, other, lost])
