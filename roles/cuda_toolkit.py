@@ -5,10 +5,10 @@ from functools import partial
 from pyinfra import host
 from pyinfra.api import deploy
 
-from stack.gpu.driver import CUDA_LIBRARIES, CUDA_PATH
+from stack.gpu.driver import CUDA_LIBRARIES, CUDA_PATH, toolkit_mistake
 from stack.machine.apt import package_tasks
 from stack.machine.files import file_tasks
-from stack.pyinfra.machine import settle, sources_of, toolkit_works
+from stack.pyinfra.machine import proven, settle, sources_of
 from stack.pyinfra.site import Stack
 
 
@@ -24,4 +24,4 @@ def cuda_toolkit(stack: Stack) -> None:
         stack=stack,
         plan=partial(file_tasks, files=(CUDA_PATH, CUDA_LIBRARIES)),
     )
-    toolkit_works(name="nvcc works", stack=stack)
+    proven(name="nvcc works", stack=stack, mistake=toolkit_mistake)

@@ -9,6 +9,7 @@ from stack.gpu.driver import (
     NO_NOUVEAU,
     PERSISTENCE,
     PERSISTENCE_AT_BOOT,
+    driver_mistake,
     load_tasks,
     module_tasks,
     persistence_tasks,
@@ -17,7 +18,7 @@ from stack.machine.apt import package_tasks, repository_tasks
 from stack.machine.files import file_tasks
 from stack.pyinfra.machine import (
     debian_contrib,
-    driver_works,
+    proven,
     reboot_for_driver,
     settle,
     sources_of,
@@ -51,4 +52,4 @@ def nvidia_driver(stack: Stack) -> None:
     reboot_for_driver(name="Reboot when needed", stack=stack)
     settle(name="Load the module", stack=stack, plan=load_tasks)
     settle(name="Persistence mode", stack=stack, plan=persistence_tasks)
-    driver_works(name="The driver works", stack=stack)
+    proven(name="The driver works", stack=stack, mistake=driver_mistake)

@@ -62,13 +62,17 @@ def parse(output: list[str]) -> Observed:
     return Observed(secrets, files)
 
 
-def _install(secret: Secret, value: str, cause: str, action: str) -> Task:
+def install_command(secret: Secret, value: str) -> str:
+    """A shell command that puts what the command ``value`` prints into the secret's file."""
     new = f"{secret.path}.new"
-    command = (
+    return (
         f"install -d -m 0700 -o 0 -g 0 {SECRETS_DIR} && umask 077 && {value} > {new} &&"
         f" [ -s {new} ] && chown 0:0 {new} && chmod 0400 {new} && mv {new} {secret.path}"
     )
-    return Task(f"secret {secret.name}", action, cause, (command,))
+
+
+def _install(secret: Secret, value: str, cause: str, action: str) -> Task:
+    return Task(f"secret {secret.name}", action, cause, (install_command(secret, value),))
 
 
 def values(

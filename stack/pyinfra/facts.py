@@ -1,6 +1,7 @@
 """Facts of a host, each one remote command."""
 
 from dataclasses import replace
+from typing import TypeVar
 
 from pyinfra.api import FactBase
 
@@ -10,12 +11,18 @@ from stack.machine.apt import AptSource
 from stack.machine.observe import Machine
 from stack.machine.observe import parse as parse_machine
 
+T = TypeVar("T")
 
-class HostObservation(FactBase[Observed]):
-    """Containers, networks, volumes, images and managed files; ``script`` makes the output."""
+
+class ScriptFact(FactBase[T]):
+    """What a shell script of ours prints, as values: ``process`` is the script's own parser."""
 
     def command(self, script: str) -> str:
         return script
+
+
+class HostObservation(ScriptFact[Observed]):
+    """Containers, networks, volumes, images and managed files."""
 
     @staticmethod
     def default() -> Observed:
@@ -25,11 +32,8 @@ class HostObservation(FactBase[Observed]):
         return parse("\n".join(output))
 
 
-class MachineObservation(FactBase[Machine]):
-    """What is below the containers; ``script`` makes the output."""
-
-    def command(self, script: str) -> str:
-        return script
+class MachineObservation(ScriptFact[Machine]):
+    """What is below the containers."""
 
     @staticmethod
     def default() -> Machine:
@@ -48,9 +52,6 @@ class FormerContainer(FactBase[str]):
     @staticmethod
     def default() -> str:
         return ""
-
-    def process(self, output: list[str]) -> str:
-        return "\n".join(output)
 
 
 class AptSources(FactBase[tuple[AptSource, ...]]):

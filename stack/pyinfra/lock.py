@@ -3,15 +3,13 @@
 import shlex
 import time
 from collections.abc import Generator
-from typing import Any
 
 from pyinfra import host, state
 from pyinfra.api import StringCommand, operation
-from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
 from pyinfra.api.command import PyinfraCommand
 
 from stack.pyinfra.refuse import refuse
-from stack.pyinfra.remote import operator
+from stack.pyinfra.remote import operation_arguments, operator
 
 LOCK = "/run/saiga-stack.lock"
 
@@ -60,10 +58,8 @@ def _run(text: str) -> tuple[str, str]:
     Returns what it answered, nothing when it failed, and all that it and its shell said.
     """
     values = {"lock": LOCK, "work": WORK, "who": shlex.quote(operator())}
-    given: Any = host.current_op_global_arguments or {}
-    arguments = {key: given[key] for key in CONNECTOR_ARGUMENT_KEYS if key in given}
     # In front of SHELL, the script would wait for itself.
-    arguments["_shell_executable"] = "sh"
+    arguments = operation_arguments(host) | {"_shell_executable": "sh"}
     ok, output = host.run_shell_command(StringCommand(HOLDER + text % values), **arguments)
     return output.stdout.strip() if ok else "", output.output.strip()
 

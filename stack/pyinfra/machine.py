@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pyinfra import host, logger, state
+from pyinfra import host, state
 from pyinfra.api import Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.connectors.util import clear_askpass_cache
 
 from stack.docker.daemon import DaemonConfigError, daemon_tasks
 from stack.docker.daemon import settings as daemon_settings
-from stack.gpu.driver import driver_mistake, reboot_cause, toolkit_mistake
+from stack.gpu.driver import driver_mistake, reboot_cause
 from stack.gpu.packages import DISTRIBUTIONS, Distribution, Selection, selection
 from stack.machine.apt import contrib_tasks, package_tasks
 from stack.machine.observe import DAEMON_PENDING, Machine
@@ -20,7 +20,7 @@ from stack.machine.repositories import Repositories, repositories
 from stack.pyinfra import lock
 from stack.pyinfra.facts import AptSources
 from stack.pyinfra.observations import forget, machine
-from stack.pyinfra.refuse import refuse
+from stack.pyinfra.refuse import failed, refuse
 from stack.pyinfra.site import Stack
 from stack.pyinfra.tasks import Commands, carry_out
 from stack.tasks import Task, changed
@@ -130,12 +130,12 @@ class _Reboot(PyinfraCommand):
         deadline = time.monotonic() + REBOOT_DEADLINE
         while (boot := self._boot_id(host, connector_arguments)) in ("", before):
             if time.monotonic() > deadline:
-                return _failed(f"the host did not come back within {REBOOT_DEADLINE} s", host)
+                return failed(host, f"the host did not come back within {REBOOT_DEADLINE} s")
             time.sleep(POLL_SECONDS)
         host.log(f"boot {boot}")
         self._ask(host, "systemctl is-system-running --wait", connector_arguments)
         if obstacle := lock.obstacle():
-            return _failed(obstacle, host)
+            return failed(host, obstacle)
         return True
 
     def _boot_id(self, host: Host, arguments: Any) -> str:
@@ -151,11 +151,6 @@ class _Reboot(PyinfraCommand):
         except (OSError, EOFError):
             return ""
         return str(output.stdout).strip()
-
-
-def _failed(sentence: str, host: Host) -> bool:
-    host.log_styled(sentence, fg="red", log_func=logger.error)
-    return False
 
 
 @operation()
@@ -179,29 +174,17 @@ def reboot_for_driver(stack: Stack) -> Commands:
 
 
 @operation()
-def driver_works(stack: Stack) -> Commands:
+def proven(stack: Stack, mistake: Callable[[Machine], str]) -> Commands:
     """
-    Fail when module, user space and packages are not one version, or nvidia-smi names no GPU.
+    Fail when something is still wrong with the machine after all has been done for it.
 
     + stack: what has to stand on the host
+    + mistake: the machine to the sentence about what is wrong, empty when nothing is
     """
-    if state.is_executing and (mistake := driver_mistake(machine(host, stack))):
-        yield from refuse(mistake)
+    if state.is_executing and (sentence := mistake(machine(host, stack))):
+        yield from refuse(sentence)
         return
-    host.noop("the driver works")
-
-
-@operation()
-def toolkit_works(stack: Stack) -> Commands:
-    """
-    Fail when nvcc is not there or of another release.
-
-    + stack: what has to stand on the host
-    """
-    if state.is_executing and (mistake := toolkit_mistake(machine(host, stack))):
-        yield from refuse(mistake)
-        return
-    host.noop("nvcc works")
+    host.noop("it works")
 
 
 @operation()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pyinfra import host, logger
+from pyinfra import host
 from pyinfra.api import FactBase, Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 
@@ -11,8 +11,9 @@ from stack.model import Model, ModelError, parse_state, state_script
 from stack.model import State as ModelState
 from stack.model_delivery import Delivery, remove_command
 from stack.model_memory import GIB, left_on_gpu, memory
+from stack.pyinfra.facts import ScriptFact
 from stack.pyinfra.operations import current_plan
-from stack.pyinfra.refuse import refuse
+from stack.pyinfra.refuse import failed, refuse
 from stack.pyinfra.remote import PyinfraRemote
 from stack.pyinfra.site import Stack
 from stack.pyinfra.tasks import Commands, carry_out
@@ -21,11 +22,8 @@ from stack.tasks import Task
 from stack.topology import model_of, model_path
 
 
-class ModelFiles(FactBase[ModelState]):
+class ModelFiles(ScriptFact[ModelState]):
     """Whether the revision lies on the host, whole by the sizes of its files."""
-
-    def command(self, script: str) -> str:
-        return script
 
     @staticmethod
     def default() -> ModelState:
@@ -50,8 +48,7 @@ class _Bring(PyinfraCommand):
         try:
             Delivery(remote, self.model).bring(self.state)
         except (ModelError, RemoteError) as error:
-            host.log_styled(str(error), fg="red", log_func=logger.error)
-            return False
+            return failed(host, str(error))
         return True
 
 

@@ -5,23 +5,23 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from pyinfra import state
-from pyinfra.api import FactBase, Host
+from pyinfra.api import Host
 from pyinfra.api.state import StateStage
 
 from stack.docker.observe import Observed, observation_script
 from stack.machine import observe
 from stack.machine.observe import Machine
-from stack.pyinfra.facts import HostObservation, MachineObservation
+from stack.pyinfra.facts import HostObservation, MachineObservation, ScriptFact
 from stack.pyinfra.site import Stack
 
-_known: WeakKeyDictionary[Host, dict[type[FactBase[Any]], tuple[StateStage, Any]]] = (
+_known: WeakKeyDictionary[Host, dict[type[ScriptFact[Any]], tuple[StateStage, Any]]] = (
     WeakKeyDictionary()
 )
 
 
 def observed(target: Host, stack: Stack) -> Observed:
     """Containers, networks, volumes, images and the files of containers."""
-    found: Observed = _ask(target, HostObservation, observation_script(stack.desired))
+    found: Observed = observation(target, HostObservation, observation_script(stack.desired))
     return found
 
 
@@ -34,7 +34,7 @@ def machine(target: Host, stack: Stack) -> Machine:
     script = observe.observation_script(
         urls, stack.site.base.sysctls, stack.site.gpu == "nvidia", on_gpu
     )
-    found: Machine = _ask(target, MachineObservation, script)
+    found: Machine = observation(target, MachineObservation, script)
     return found
 
 
@@ -43,7 +43,8 @@ def forget(target: Host) -> None:
     _known.pop(target, None)
 
 
-def _ask(target: Host, fact: type[FactBase[Any]], script: str) -> Any:
+def observation(target: Host, fact: type[ScriptFact[Any]], script: str) -> Any:
+    """What the fact says of ``target`` now, asked for once in a phase until :func:`forget`."""
     answers = _known.setdefault(target, {})
     stage = state.current_stage
     if fact not in answers or answers[fact][0] != stage:

@@ -3,7 +3,7 @@
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from pyinfra import host, logger, state
+from pyinfra import host, state
 from pyinfra.api import Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 
@@ -16,7 +16,7 @@ from stack.images import archive
 from stack.pyinfra.observations import forget
 from stack.pyinfra.observations import observed as observed_on
 from stack.pyinfra.planned import announce
-from stack.pyinfra.refuse import refuse
+from stack.pyinfra.refuse import failed, refuse
 from stack.pyinfra.remote import PyinfraRemote
 from stack.pyinfra.site import Stack
 from stack.pyinfra.tasks import Commands, carry_out
@@ -88,9 +88,7 @@ class Converge(PyinfraCommand):
         try:
             apply(remote, desired, self.subject, self.stack.adopt)
         except (ApplyError, RemoteError, Refusal) as error:
-            for line in str(error).splitlines():
-                host.log_styled(line, fg="red", log_func=logger.error)
-            return False
+            return failed(host, str(error))
         finally:
             forget(host)
         return True

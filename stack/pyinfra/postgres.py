@@ -1,10 +1,11 @@
 """The operation on what stands inside PostgreSQL."""
 
 from pyinfra import host
-from pyinfra.api import FactBase, operation
+from pyinfra.api import operation
 
 from stack import postgres
 from stack.postgres import READER, Observed, Wanted
+from stack.pyinfra.facts import ScriptFact
 from stack.pyinfra.operations import can_be_asked, silent
 from stack.pyinfra.refuse import refuse
 from stack.pyinfra.site import Stack
@@ -12,15 +13,8 @@ from stack.pyinfra.tasks import Commands, carry_out
 from stack.secrets import POSTGRES_AGENT_EXPORTER, POSTGRES_PROJECT_API, POSTGRES_SUPERUSER
 
 
-class PostgresObservation(FactBase[Observed | None]):
+class PostgresObservation(ScriptFact[Observed | None]):
     """What stands in the server; None while it does not answer."""
-
-    def command(self, script: str) -> str:
-        return script
-
-    @staticmethod
-    def default() -> Observed | None:
-        return None
 
     def process(self, output: list[str]) -> Observed | None:
         return postgres.parse(output)

@@ -3,9 +3,10 @@
 from typing import Any
 
 from pyinfra import host
-from pyinfra.api import FactBase, operation
+from pyinfra.api import operation
 
 from stack import qdrant
+from stack.pyinfra.facts import ScriptFact
 from stack.pyinfra.operations import can_be_asked, silent
 from stack.pyinfra.refuse import refuse
 from stack.pyinfra.site import Stack
@@ -14,15 +15,8 @@ from stack.qdrant import Wanted
 from stack.topology import address
 
 
-class QdrantCollections(FactBase[dict[str, Any] | None]):
+class QdrantCollections(ScriptFact[dict[str, Any] | None]):
     """The collections as Qdrant describes them; None while it does not answer."""
-
-    def command(self, script: str) -> str:
-        return script
-
-    @staticmethod
-    def default() -> dict[str, Any] | None:
-        return None
 
     def process(self, output: list[str]) -> dict[str, Any] | None:
         return qdrant.parse(output)

@@ -8,6 +8,13 @@ from pyinfra.api import Host, OperationError, State
 from pyinfra.api.command import PyinfraCommand
 
 
+def failed(host: Host, sentence: str) -> bool:
+    """Tell the operator why a command failed; False, for its ``execute`` to return."""
+    for line in sentence.splitlines():
+        host.log_styled(line, fg="red", log_func=logger.error)
+    return False
+
+
 class _Refused(PyinfraCommand):
     """Fails with its sentence. An exception at this point would show the operator a traceback."""
 
@@ -19,9 +26,7 @@ class _Refused(PyinfraCommand):
         return self.sentence
 
     def execute(self, state: State, host: Host, connector_arguments: Any) -> bool:
-        for line in self.sentence.splitlines():
-            host.log_styled(line, fg="red", log_func=logger.error)
-        return False
+        return failed(host, self.sentence)
 
 
 def refuse(sentence: str) -> Generator[PyinfraCommand, None, None]:

@@ -4,8 +4,10 @@ import getpass
 import io
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from pyinfra.api import Host, StringCommand
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
 
 from stack.docker.apply import RemoteError
 from stack.docker.observe import Observed
@@ -17,6 +19,12 @@ LAST_LINES = 15
 def operator() -> str:
     """Who runs this deploy, as ``user@machine``."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def operation_arguments(host: Host) -> dict[str, Any]:
+    """The privileges and the environment of the operation that is being prepared or runs."""
+    given: Any = host.current_op_global_arguments or {}
+    return {key: given[key] for key in CONNECTOR_ARGUMENT_KEYS if key in given}
 
 
 class PyinfraRemote:

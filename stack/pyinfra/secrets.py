@@ -1,26 +1,23 @@
 """Operations on secrets. Supplied values travel on standard input, which nothing shows or logs."""
 
-from typing import Any
-
 from pydantic import SecretStr
 from pyinfra import host
-from pyinfra.api import FactBase, StringCommand, operation
-from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
+from pyinfra.api import StringCommand, operation
 
 from stack import secret_tasks
+from stack.pyinfra.facts import ScriptFact
+from stack.pyinfra.observations import forget, observation
+from stack.pyinfra.remote import operation_arguments
 from stack.pyinfra.site import Stack
 from stack.pyinfra.tasks import Commands, carry_out
 from stack.secret_sources import supplied
 from stack.secret_tasks import Observed, secret_files
-from stack.secrets import SECRETS, SECRETS_DIR, Secret
+from stack.secrets import SECRETS, Secret
 from stack.tasks import Task
 
 
-class SecretsObservation(FactBase[Observed]):
+class SecretsObservation(ScriptFact[Observed]):
     """Mode, owner and agreement of every file that holds a secret; never its content."""
-
-    def command(self, script: str) -> str:
-        return script
 
     @staticmethod
     def default() -> Observed:
@@ -32,7 +29,8 @@ class SecretsObservation(FactBase[Observed]):
 
 def _observe(stack: Stack) -> Observed:
     script = secret_tasks.observation_script(SECRETS, secret_files(stack.desired))
-    return host.get_fact(SecretsObservation, script=script)
+    found: Observed = observation(host, SecretsObservation, script)
+    return found
 
 
 @operation()
@@ -45,7 +43,7 @@ def secret_values(stack: Stack) -> Commands:
     A lost file gets its value back from a container that still has it.
     """
     observed, own = _observe(stack), supplied(stack.site)
-    yield from carry_out(
+    tasks = (
         *secret_tasks.values(SECRETS, observed, stack.desired, frozenset(own), stack.rotate),
         *(
             _supply(secret, own[secret.name])
@@ -53,27 +51,24 @@ def secret_values(stack: Stack) -> Commands:
             if secret.name in own and not _holds(secret, own[secret.name])
         ),
     )
+    if tasks:
+        yield from carry_out(*tasks)
+        forget(host)
 
 
 def _holds(secret: Secret, value: SecretStr) -> bool:
     """Whether the host's file, readable by root only, has exactly this value."""
-    given: Any = host.current_op_global_arguments or {}
-    arguments = {key: given[key] for key in CONNECTOR_ARGUMENT_KEYS if key in given}
     compare = (
         f'[ "$(stat -c %a:%u {secret.path} 2>/dev/null)" = 400:0 ] &&'
         f" tr -d '\\n' | cmp -s - {secret.path}"
     )
-    arguments["_stdin"] = value.get_secret_value()
+    arguments = operation_arguments(host) | {"_stdin": value.get_secret_value()}
     same, _ = host.run_shell_command(StringCommand(compare), **arguments)
     return bool(same)
 
 
 def _supply(secret: Secret, value: SecretStr) -> Task:
-    new = f"{secret.path}.new"
-    write = (
-        f"install -d -m 0700 -o 0 -g 0 {SECRETS_DIR} && umask 077 && tr -d '\\n' > {new} &&"
-        f" chown 0:0 {new} && chmod 0400 {new} && mv {new} {secret.path}"
-    )
+    write = secret_tasks.install_command(secret, "tr -d '\\n'")
     command = StringCommand(write, _stdin=value.get_secret_value())
     return Task(f"secret {secret.name}", "write", "the site supplies another", (command,))
 
