@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from stack import sections
 from stack.docker.spec import OWNER_LABEL, OWNER_VALUE, Desired
+from stack.gpu.packages import DISTRIBUTIONS
 from stack.site import Site
-from stack.values import parse_size
+from stack.values import GIB, parse_size
 from stack.wheels import cached
 
-GIB = 1024**3
 CLOCK_SECONDS = 30
 CONNECT_SECONDS = 5
 # vLLM's image unpacked, the model, embeddings, and all others with room to grow; without a GPU the
 # images are the site's own.
 DISK_WITH_GPU, DISK_WITHOUT_GPU = 60 * GIB, 10 * GIB
-SYSTEMS = {("debian", "12"), ("ubuntu", "22.04"), ("ubuntu", "24.04")}
 DOCKER_HUB = "registry-1.docker.io"
 
-_MARK = "=== "
 _PORTS = "{{range .HostConfig.PortBindings}}{{range .}}{{.HostPort}} {{end}}{{end}}"
 _CONNECT = (
     f'c() {{ if timeout {CONNECT_SECONDS} bash -c "</dev/tcp/$1/$2" 2>/dev/null; then'
@@ -91,7 +90,7 @@ def script(site: Site, desired: Desired) -> str:
     ours = f"--filter label={OWNER_LABEL}={OWNER_VALUE}"
     return "\n".join(
         (
-            f's() {{ echo "{_MARK}$1"; }}',
+            sections.BEGIN,
             "s user; id -u",
             's system; . /etc/os-release; echo "$ID $VERSION_ID"; uname -m',
             "s clock; date +%s",
@@ -110,7 +109,7 @@ def script(site: Site, desired: Desired) -> str:
             *(f"c {host} {port} &" for host, port in sources(site, desired)),
             _APT_SOURCES,
             "wait",
-            "s end",
+            sections.END,
         )
     )
 
@@ -120,15 +119,10 @@ def findings(output: str, site: Site, desired: Desired, now: float) -> Iterator[
 
     Raises ValueError when the output is cut short.
     """
-    parts: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in output.splitlines():
-        if line.startswith(_MARK):
-            lines = parts.setdefault(line.removeprefix(_MARK), [])
-        elif line.strip():
-            lines.append(line)
-    if "end" not in parts:
-        raise ValueError("the look at the host is incomplete: its last part is missing")
+    parts = {
+        name: [line for line in text.splitlines() if line.strip()]
+        for name, text in sections.split(output).items()
+    }
     yield _user(parts["user"])
     yield from _system(parts["system"])
     yield _clock(int(parts["clock"][0]), now)
@@ -156,7 +150,7 @@ def _user(lines: list[str]) -> Finding:
 
 def _system(lines: list[str]) -> Iterator[Finding]:
     name, _, version = lines[0].partition(" ")
-    known = (name, version) in SYSTEMS
+    known = f"{name}{version}".replace(".", "") in DISTRIBUTIONS
     level = Level.OK if known else Level.WARNING
     advice = "" if known else "; known to work are Debian 12, Ubuntu 22.04 and 24.04"
     yield Finding(level, "system", f"{name} {version}{advice}")

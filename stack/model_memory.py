@@ -4,11 +4,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from stack.values import GIB
+
 # Bytes of one value of the KV cache: bfloat16 or float16.
 KV_BYTES = 2
 # Activations, CUDA graphs and what the driver takes, on a 24 GB card: an estimate.
-OVERHEAD = int(1.6 * 1024**3)
-GIB = 1024**3
+OVERHEAD = int(1.6 * GIB)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from stack import sections
 from stack.docker.audit import AUDIT_LOG
 from stack.docker.spec import Container, Desired
 
@@ -13,7 +14,6 @@ LAST_DEPLOYS = 5
 # Enough lines of the audit log for the last deploys, and the pause that ends one.
 _LINES = 500
 _PAUSE = timedelta(minutes=10)
-_MARK = "=== "
 _GPU = "index,name,driver_version,utilization.gpu,memory.used,memory.total,temperature.gpu"
 
 
@@ -48,30 +48,26 @@ def script(desired: Desired) -> str:
     names = " ".join(container.name for container in desired.containers)
     return "\n".join(
         (
-            f"echo '{_MARK}containers'; docker inspect {names} 2>/dev/null || true",
-            f"echo '{_MARK}docker'; docker version --format '{{{{.Server.Version}}}}' 2>/dev/null",
-            f"echo '{_MARK}gpus'; nvidia-smi --query-gpu={_GPU} --format=csv,noheader 2>/dev/null",
-            f"echo '{_MARK}changes'; tail -n {_LINES} {AUDIT_LOG} 2>/dev/null || true",
+            sections.BEGIN,
+            f"s containers; docker inspect {names} 2>/dev/null || true",
+            "s docker; docker version --format '{{.Server.Version}}' 2>/dev/null",
+            f"s gpus; nvidia-smi --query-gpu={_GPU} --format=csv,noheader 2>/dev/null",
+            f"s changes; tail -n {_LINES} {AUDIT_LOG} 2>/dev/null || true",
+            sections.END,
         )
     )
 
 
 def parse(output: str, desired: Desired) -> Status:
     """What the output of :func:`script` says about what has to stand on the host."""
-    parts: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in output.splitlines():
-        if line.startswith(_MARK):
-            lines = parts.setdefault(line.removeprefix(_MARK), [])
-        else:
-            lines.append(line)
-    documents = json.loads("\n".join(parts["containers"]) or "[]")
+    parts = sections.split(output)
+    documents = json.loads(parts["containers"] or "[]")
     live = {document["Name"].lstrip("/"): document for document in documents}
     return Status(
         tuple(_row(container, live.get(container.name)) for container in desired.containers),
-        "\n".join(parts["docker"]).strip(),
-        tuple(line for line in parts["gpus"] if line.strip()),
-        tuple(_deploys(json.loads(line) for line in parts["changes"] if line.strip()))[
+        parts["docker"].strip(),
+        tuple(line for line in parts["gpus"].splitlines() if line.strip()),
+        tuple(_deploys(json.loads(line) for line in parts["changes"].splitlines() if line.strip()))[
             -LAST_DEPLOYS:
         ],
     )

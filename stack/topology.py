@@ -39,13 +39,12 @@ from stack.secrets import (
     curl,
 )
 from stack.site import ServiceSettings, Site
-from stack.values import parse_size
+from stack.values import GIB, parse_size
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG_DIR = "/etc/saiga-stack"
 ROOT_UID, POSTGRES_UID, PYTHON_UID, QDRANT_UID = 0, 999, 10001, 1000
 PROMETHEUS_UID, GRAFANA_UID = 65534, 472
-GIB = 1024**3
 
 
 VOLUMES = {

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field
 
 ROOT = Path(__file__).resolve().parent.parent
 
-SIZE_FACTORS = {"k": 1024, "m": 1024**2, "g": 1024**3}
+GIB = 1024**3
+SIZE_FACTORS = {"k": 1024, "m": 1024**2, "g": GIB}
 LEAST_MEMORY = "6m"
 
 _SIZE = re.compile(r"(\d+)([kmg])")

@@ -6,9 +6,7 @@ from stack.gpu.compatibility import memory_needed, memory_of_card, version
 from stack.gpu.packages import DISTRIBUTIONS, DRIVER
 from stack.machine.observe import Machine
 from stack.site import Site
-from stack.values import parse_size
-
-GIB = 1024**3
+from stack.values import GIB, parse_size
 
 
 def refusals(site: Site, machine: Machine, image_is_there: bool) -> Iterator[str]:

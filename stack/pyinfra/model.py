@@ -10,7 +10,7 @@ from stack.docker.apply import RemoteError
 from stack.model import Model, ModelError, parse_state, state_script
 from stack.model import State as ModelState
 from stack.model_delivery import Delivery, remove_command
-from stack.model_memory import GIB, left_on_gpu, memory
+from stack.model_memory import left_on_gpu, memory
 from stack.pyinfra.facts import ScriptFact
 from stack.pyinfra.operations import current_plan
 from stack.pyinfra.refuse import failed, refuse
@@ -20,6 +20,7 @@ from stack.pyinfra.tasks import Commands, carry_out
 from stack.site import SaigaSettings
 from stack.tasks import Task
 from stack.topology import model_of, model_path
+from stack.values import GIB
 
 
 class ModelFiles(ScriptFact[ModelState]):

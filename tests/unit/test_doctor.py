@@ -12,32 +12,32 @@ from stack.topology import desired
 
 NOW = 1_800_000_000.0
 
-HEALTHY = """=== user
+HEALTHY = """=== saiga-stack user
 0
-=== system
+=== saiga-stack system
 ubuntu 22.04
 x86_64
-=== clock
+=== saiga-stack clock
 1800000004
-=== memory
+=== saiga-stack memory
 131863492
-=== disk
+=== saiga-stack disk
 /dev/nvme0n1p2 1500000000000 100000000000 1400000000000 7% /
-=== listeners
+=== saiga-stack listeners
 LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=700,fd=3))
-=== routes
+=== saiga-stack routes
 default via 192.0.2.1 dev eno1
 192.0.2.0/24 dev eno1 proto kernel scope link src 192.0.2.7
-=== bridges
-=== published
-=== gpu
+=== saiga-stack bridges
+=== saiga-stack published
+=== saiga-stack gpu
 NVIDIA GeForce RTX 4090, 560.35.03, 24564 MiB
-=== pci
+=== saiga-stack pci
 1
-=== connects
+=== saiga-stack connects
 registry-1.docker.io 443 yes
 huggingface.co 443 yes
-=== end
+=== saiga-stack end
 """
 
 
@@ -54,8 +54,8 @@ def test_nothing_is_wrong_with_a_healthy_host(site: Site) -> None:
     ("before", "after", "finding"),
     [
         (
-            "=== user\n0",
-            "=== user\n1000",
+            "=== saiga-stack user\n0",
+            "=== saiga-stack user\n1000",
             (
                 "error",
                 "privileges",
@@ -105,13 +105,14 @@ def test_nothing_is_wrong_with_a_healthy_host(site: Site) -> None:
             ("warning", "disk", "19 GiB free; images, model and data want 60 GiB"),
         ),
         (
-            "=== routes",
-            'LISTEN 0 9 127.0.0.1:5432 0.0.0.0:* users:(("postgres",pid=9,fd=3))\n=== routes',
+            "=== saiga-stack routes",
+            'LISTEN 0 9 127.0.0.1:5432 0.0.0.0:* users:(("postgres",pid=9,fd=3))\n'
+            "=== saiga-stack routes",
             ("error", "ports", "port 5432 of ml_postgres is taken by postgres on 127.0.0.1"),
         ),
         (
-            "=== bridges",
-            "172.22.0.0/24 dev wg0 scope link\n=== bridges",
+            "=== saiga-stack bridges",
+            "172.22.0.0/24 dev wg0 scope link\n=== saiga-stack bridges",
             (
                 "error",
                 "subnets",
@@ -125,8 +126,8 @@ def test_nothing_is_wrong_with_a_healthy_host(site: Site) -> None:
             ("warning", "gpu", "an NVIDIA card, but nvidia-smi does not answer yet"),
         ),
         (
-            "NVIDIA GeForce RTX 4090, 560.35.03, 24564 MiB\n=== pci\n1",
-            "=== pci\n0",
+            "NVIDIA GeForce RTX 4090, 560.35.03, 24564 MiB\n=== saiga-stack pci\n1",
+            "=== saiga-stack pci\n0",
             (
                 "error",
                 "gpu",
@@ -155,18 +156,21 @@ def test_what_is_wrong_is_named(
 
 def test_our_own_ports_and_networks_are_not_in_the_way(site: Site) -> None:
     ours = HEALTHY.replace(
-        "=== routes",
-        'LISTEN 0 9 127.0.0.1:5432 0.0.0.0:* users:(("docker-proxy",pid=9,fd=3))\n=== routes',
+        "=== saiga-stack routes",
+        'LISTEN 0 9 127.0.0.1:5432 0.0.0.0:* users:(("docker-proxy",pid=9,fd=3))\n'
+        "=== saiga-stack routes",
     )
-    ours = ours.replace("=== published", "=== published\n5432 ")
-    ours = ours.replace("=== bridges", "172.22.0.0/16 dev br-0123456789ab\n=== bridges")
-    ours = ours.replace("=== published", "0123456789ab\n=== published")
+    ours = ours.replace("=== saiga-stack published", "=== saiga-stack published\n5432 ")
+    ours = ours.replace(
+        "=== saiga-stack bridges", "172.22.0.0/16 dev br-0123456789ab\n=== saiga-stack bridges"
+    )
+    ours = ours.replace("=== saiga-stack published", "0123456789ab\n=== saiga-stack published")
     assert wrong(site, ours) == []
 
 
 def test_an_answer_that_is_cut_short_is_none(site: Site) -> None:
     with pytest.raises(ValueError, match="incomplete"):
-        wrong(site, HEALTHY.removesuffix("=== end\n"))
+        wrong(site, HEALTHY.removesuffix("=== saiga-stack end\n"))
 
 
 def test_every_place_of_a_download_is_known(site: Site, defaults: dict[str, Any]) -> None:
@@ -227,7 +231,7 @@ def test_the_sources_of_apt_are_tried(
     text = script(site, desired(site)).replace("/etc/apt/sources.list", f"{tmp_path}/sources.list")
     monkeypatch.setattr("stack.doctor.sources", lambda *_: [])
     run = subprocess.run(["sh", "-c", text], capture_output=True, text=True, timeout=60)
-    answers = run.stdout.partition("=== connects\n")[2].split("===")[0].splitlines()
+    answers = run.stdout.partition("=== saiga-stack connects\n")[2].split("===")[0].splitlines()
     tried = {tuple(line.split()[:2]) for line in answers}
     assert {("mirror.invalid", "8081"), ("other.invalid", "443")} <= tried
     assert not any("commented" in host for host, _ in tried)

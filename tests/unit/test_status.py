@@ -29,14 +29,15 @@ def answer(*containers: dict[str, object]) -> str:
     log = [json.dumps({"at": at, "from": by, "subject": what}) for at, by, what in changes]
     return "\n".join(
         (
-            "=== containers",
+            "=== saiga-stack containers",
             json.dumps(containers, indent=1),
-            "=== docker",
+            "=== saiga-stack docker",
             "27.3.1",
-            "=== gpus",
+            "=== saiga-stack gpus",
             "0, NVIDIA GeForce RTX 4090, 560.35.03, 97 %, 21000 MiB, 24564 MiB, 66",
-            "=== changes",
+            "=== saiga-stack changes",
             *log,
+            "=== saiga-stack end",
         )
     )
 
@@ -69,7 +70,13 @@ def test_status(site: Site) -> None:
 
 
 def test_a_host_without_docker(site: Site) -> None:
-    status = parse("=== containers\n[]\n=== docker\n=== gpus\n=== changes\n", desired(site))
+    status = parse(
+        "".join(
+            f"=== saiga-stack {section}\n"
+            for section in ("containers", "docker", "gpus", "changes", "end")
+        ),
+        desired(site),
+    )
     assert "gpu1: Docker does not answer" in as_text("gpu1", status)
     assert {row[1] for row in status.containers} == {"missing"}
 
