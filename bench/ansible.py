@@ -1,4 +1,4 @@
-"""The desired state as an Ansible playbook, and a configuration that suits Ansible best."""
+"""The desired state as an Ansible playbook, run as Ansible comes or with what suits it best."""
 
 from pathlib import Path
 from typing import Any
@@ -17,32 +17,38 @@ from stack.docker.spec import (
 Json = dict[str, Any]
 
 
-def playbook(desired: Desired) -> list[Json]:
+def playbook(desired: Desired, tuned: bool) -> list[Json]:
     """One play: a task for each network, then one for each container, every option compared.
 
-    What no container of the lab's site has is left out.
+    What no container of the lab's site has is left out. A tuned one gathers no facts of the host.
     """
     tasks = [
         *(_network(network) for network in desired.networks),
         *(_container(container) for container in desired.containers),
     ]
-    return [{"name": "Containers", "hosts": "all", "gather_facts": False, "tasks": tasks}]
+    facts = {"gather_facts": False} if tuned else {}
+    return [{"name": "Containers", "hosts": "all", **facts, "tasks": tasks}]
 
 
-def configuration(inventory: Path, ssh_config: Path) -> str:
-    """An ansible.cfg: one connection kept open between runs, no temporary files on the host."""
-    return (
-        "[defaults]\n"
-        f"inventory = {inventory}\n"
-        "[ssh_connection]\n"
-        "pipelining = true\n"
-        f"ssh_args = -F {ssh_config} -o ControlMaster=auto -o ControlPersist=15m\n"
-    )
+def configuration(inventory: Path, ssh_config: Path, tuned: bool) -> str:
+    """An ansible.cfg with what reaches the host.
+
+    A tuned one also keeps one connection open between runs and puts no files on the host.
+    """
+    lines = [
+        "[defaults]",
+        f"inventory = {inventory}",
+        "[ssh_connection]",
+        f"ssh_common_args = -F {ssh_config}",
+    ]
+    if tuned:
+        lines += ["pipelining = true", "ssh_args = -o ControlMaster=auto -o ControlPersist=15m"]
+    return "\n".join(lines) + "\n"
 
 
-def inventory(host: str) -> str:
+def inventory(host: str, tuned: bool) -> str:
     """An inventory of one host; naming its Python saves the search for it in every run."""
-    return f"{host} ansible_python_interpreter=/usr/bin/python3\n"
+    return host + (" ansible_python_interpreter=/usr/bin/python3" if tuned else "") + "\n"
 
 
 def _network(network: Network) -> Json:

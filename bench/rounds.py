@@ -85,9 +85,9 @@ def measure(host: BenchHost, tools: Sequence[Tool], rounds: int, scratch: Path) 
     present: Tool | None = None
     visited: set[str] = set()
     for tool in visits(tools):
-        if tool is not present:
+        if present is None or tool.own != present.own:
             take_over(host, tool, output)
-            present = tool
+        present = tool
         part = rounds // 2 if tool.name in visited else rounds - rounds // 2
         visited.add(tool.name)
         for _ in range(part):

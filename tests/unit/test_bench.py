@@ -40,13 +40,15 @@ def module(tasks: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 def test_ansible_gets_an_image_by_tag_or_by_digest(wanted: Desired) -> None:
     pinned = replace(wanted.containers[0], image="10.0.0.1:5000/a/b:1@sha256:0123")
-    tasks = playbook(replace(wanted, containers=(pinned, *wanted.containers[1:])))[0]["tasks"]
+    tasks = playbook(replace(wanted, containers=(pinned, *wanted.containers[1:])), tuned=True)[0][
+        "tasks"
+    ]
     assert module(tasks, pinned.name)["image"] == "10.0.0.1:5000/a/b@sha256:0123"
     assert module(tasks, "webbot2")["image"] == wanted.container("webbot2").image
 
 
 def test_only_the_host_s_pid_namespace_is_compared_less_than_strictly(wanted: Desired) -> None:
-    tasks = playbook(wanted)[0]["tasks"]
+    tasks = playbook(wanted, tuned=True)[0]["tasks"]
     for container in wanted.containers:
         strict = module(tasks, container.name)["comparisons"] == {"*": "strict"}
         assert strict is not (container.pid_mode == "host")
@@ -54,7 +56,7 @@ def test_only_the_host_s_pid_namespace_is_compared_less_than_strictly(wanted: De
 
 def test_both_give_the_gpu_to_the_containers_that_have_it(wanted: Desired) -> None:
     on_gpu = {each.name for each in wanted.containers if each.runtime == "nvidia"}
-    services, tasks = compose_file(wanted)["services"], playbook(wanted)[0]["tasks"]
+    services, tasks = compose_file(wanted)["services"], playbook(wanted, tuned=True)[0]["tasks"]
     assert on_gpu
     assert {name for name in services if services[name].get("runtime") == "nvidia"} == on_gpu
     assert {name for name in services if module(tasks, name).get("runtime") == "nvidia"} == on_gpu
