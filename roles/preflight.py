@@ -6,7 +6,7 @@ from pyinfra.api import DeployError, deploy
 from stack.docker.daemon import DaemonConfigError, parse
 from stack.docker.plan import Refusal
 from stack.machine.checks import refusals
-from stack.pyinfra.observations import machine, observed
+from stack.pyinfra.observations import machine_and_containers
 from stack.pyinfra.operations import current_plan
 from stack.pyinfra.site import Stack
 
@@ -14,8 +14,8 @@ from stack.pyinfra.site import Stack
 @deploy("Preflight")
 def preflight(stack: Stack) -> None:
     """Stop when the machine cannot carry the site, or holds something of others in our place."""
-    below = machine(host, stack)
-    image_is_there = stack.site.services.saiga.image in observed(host, stack).images
+    below, containers = machine_and_containers(host, stack)
+    image_is_there = stack.site.services.saiga.image in containers.images
     mistakes = list(refusals(stack.site, below, image_is_there))
     try:
         parse(below.daemon_config)

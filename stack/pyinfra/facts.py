@@ -21,6 +21,24 @@ class ScriptFact(FactBase[T]):
         return script
 
 
+class Several(FactBase[list[list[str]]]):
+    """What each of several scripts prints, by one remote command."""
+
+    _END = "=== saiga-stack script"
+
+    def command(self, scripts: tuple[str, ...]) -> str:
+        return "\n".join(f"(\n{script}\n)\necho '{self._END}'" for script in scripts)
+
+    def process(self, output: list[str]) -> list[list[str]]:
+        parts: list[list[str]] = [[]]
+        for line in output:
+            if line == self._END:
+                parts.append([])
+            else:
+                parts[-1].append(line)
+        return parts[:-1]
+
+
 class HostObservation(ScriptFact[Observed]):
     """Containers, networks, volumes, images and managed files."""
 

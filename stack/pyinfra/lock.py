@@ -8,6 +8,7 @@ from pyinfra import host, state
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
+from stack.pyinfra.observations import forget_before
 from stack.pyinfra.refuse import refuse
 from stack.pyinfra.remote import operation_arguments, operator
 
@@ -20,6 +21,8 @@ SHELL = f"flock --shared {WORK} sh"
 WORK_DEADLINE = 900
 POLL_SECONDS = 1.0
 PROGRESS_SECONDS = 10.0
+# Of two readings of /proc/uptime, in hundredths of a second as it counts.
+CLOCK_ERROR_CS = 2
 
 # The holder is the process that lives as long as the deploy's connection: sshd's for it, or pyinfra
 # itself on the machine it runs on. Its start time tells it from a later process of the same number.
@@ -29,26 +32,36 @@ while [ "$holder" -gt 1 ]; do
     case $(cat /proc/$holder/comm) in sshd*|dropbear*|pyinfra*|python*) break ;; esac
     holder=$(sed 's/.*) //' /proc/$holder/stat | cut -d' ' -f2)
 done
+uptime_cs() { cut -d' ' -f1 /proc/uptime | tr -d .; }
 born() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 """
 
+# Answers `acquired N`: a deploy gave the lock back N hundredths of a second ago; 0: one was killed.
 ACQUIRE = r"""
 if [ "$holder" -le 1 ]; then echo "no process holds this connection"; exit 1; fi
 exec 9>%(lock)s.guard 8>%(work)s && flock 9 || exit 1
+pid=
 if read -r pid started since who 2>/dev/null <%(lock)s &&
    [ "$pid" != "$holder" ] && [ -n "$started" ] && [ "$(born "$pid")" = "$started" ]; then
     echo "held by $who since $since, by process $pid on the host"
 elif ! flock --exclusive --nonblock 8; then
     echo busy "${who:+of $who since $since}"
 else
+    ago=0
+    if [ -z "$pid" ] || [ "$pid" = "$holder" ]; then
+        ago=$(($(uptime_cs) - $(cat %(lock)s.released 2>/dev/null || echo 0)))
+    fi
     echo "$holder $(born $holder) $(date -u +%%Y-%%m-%%dT%%H:%%M:%%SZ) "%(who)s >%(lock)s
-    echo acquired
+    echo acquired $ago
 fi
 """
 
 RELEASE = r"""
 exec 9>%(lock)s.guard && flock 9 || exit 1
-if read -r pid rest 2>/dev/null <%(lock)s && [ "$pid" = "$holder" ]; then rm -f %(lock)s; fi
+if read -r pid rest 2>/dev/null <%(lock)s && [ "$pid" = "$holder" ]; then
+    uptime_cs >%(lock)s.released
+    rm -f %(lock)s
+fi
 """
 
 
@@ -82,7 +95,8 @@ def obstacle() -> str:
     said = started - PROGRESS_SECONDS
     while True:
         answer, said_there = _run(ACQUIRE)
-        if answer == "acquired":
+        if answer.startswith("acquired"):
+            forget_before(host, (int(answer.split()[1]) - CLOCK_ERROR_CS) / 100)
             return ""
         if answer.startswith("held"):
             return f"another deploy is at work, {answer}; nothing was changed"
