@@ -415,6 +415,12 @@ CONTAINERS: tuple[Remade[Container], ...] = (
         ("environment.NO_SETCAP: - -> 1",),
     ),
     Remade(
+        "no GPU",
+        "dcgm-exporter",
+        lambda c: replace(c, runtime=None),
+        ("runtime: - -> nvidia",),
+    ),
+    Remade(
         "capabilities not dropped",
         "dcgm-exporter",
         lambda c: replace(c, cap_drop=()),
@@ -787,12 +793,22 @@ def _files(desired: Desired) -> Iterator[Case]:
         f"rm {prometheus.path}",
         lines(f"container prometheus_new: write a file {prometheus.path} (not found)", reloaded),
     )
+    stray = f"{prometheus.folder}/by-hand.yml"
+    yield Case(
+        "Prometheus: a file that nobody asked for",
+        f"echo by hand >{stray}",
+        lines(
+            f"container prometheus_new: set a file aside {stray} (no file of the site)", reloaded
+        ),
+        check=f"! test -e {stray} && grep -q hand /var/lib/saiga-stack/set-aside{stray}",
+        cleanup=f"rm -f /var/lib/saiga-stack/set-aside{stray}*",
+    )
     yield Case(
         "Prometheus: file with another mode",
         f"chmod 0600 {prometheus.path}",
         lines(written, "    mode: 0600 -> 0644"),
     )
-    folder = prometheus.path.rpartition("/")[0]
+    folder = prometheus.folder
     yield Case(
         "Prometheus: folder deleted",
         f"rm -r {folder}",
