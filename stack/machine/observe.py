@@ -279,7 +279,8 @@ def parse(output: str) -> Machine:
     kernel, *kernels = [*lines("kernel")] or [""]
     memory = {line.partition(":")[0]: line.split()[1] for line in lines("memory")}
     gpus, smi = _gpus(lines("smi"))
-    listeners = tuple(map(_listener, lines("listeners")))
+    sockets = map(_listener, lines("listeners"))
+    listeners = tuple(it for it in sockets if not it.address.startswith(_LOOPBACK))
     return Machine(
         system=system[0].replace(".", ""),
         system_name=system[1],
@@ -319,7 +320,7 @@ def parse(output: str) -> Machine:
         daemon_config=text("daemon"),
         daemon_pending=bool(text("pending")),
         gpu_in={name: said for name, _, said in (line.partition(" ") for line in lines("gpu_in"))},
-        listeners=tuple(it for it in listeners if not it.address.startswith(_LOOPBACK)),
+        listeners=listeners,
         ssh_ports=_ssh_ports(listeners, lines("ssh")),
         rules=text("rules"),
         rules_of_file=text("rules_of_file"),
