@@ -26,7 +26,7 @@ DHCP_CLIENTS = (68, 546)
 
 # The former rules come back by themselves unless a new connection has proven the new ones.
 UNDO = f"{FIREWALL}-undo"
-UNDO_SECONDS = 60
+UNDO_SECONDS = 30
 FORMER = f"/run/{FIREWALL}.former"
 CANDIDATE = f"{RULES}.candidate"
 
