@@ -37,8 +37,8 @@ base = {
     "sysctls": {"vm.max_map_count": "262144", "vm.swappiness": "10"},
 }
 
-# Who reaches the host from outside. SSH always does, and so does every published port of a service
-# whose `bind` is not 127.0.0.1; what stands nowhere here is closed, Docker's ports of others too.
+# What answers other hosts: SSH, each published port whose `bind` is not 127.0.0.1, and what stands
+# here. Everything else is closed, ports that others publish with Docker too.
 firewall = {
     # False takes our rules away again: for a host behind another firewall that you trust.
     "enabled": True,
