@@ -13,11 +13,10 @@ from typing import Any
 from stack.docker.plan import Change
 from stack.machine.apt import missing_tasks
 from stack.machine.files import HostFile, file_tasks, write_command
-from stack.machine.observe import FIREWALL, RULES, TABLE, Machine
+from stack.machine.observe import FIREWALL, NFT, RULES, TABLE, Machine
 from stack.site import Site
 from stack.tasks import Task, changed
 
-NFT = "/usr/sbin/nft"
 SUBJECT = "firewall"
 # What Docker gives docker0 unless something else was configured before its first start.
 DOCKER0 = IPv4Network("172.17.0.0/16")
@@ -61,7 +60,7 @@ WantedBy=sysinit.target
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Opening:
     """A port that ``sources`` reach; ``address`` is the one of the host's, empty for all."""
 
@@ -85,7 +84,7 @@ def openings(site: Site) -> list[Opening]:
         if port.published is not None and port.is_open
     ]
     others = [Opening(it.port, it.protocol, tuple(it.sources)) for it in site.firewall.open]
-    return sorted({*published, *others}, key=lambda it: (it.port, it.protocol, it.address))
+    return sorted({*published, *others})
 
 
 def rules_file(site: Site, ssh_ports: Iterable[int]) -> HostFile:
@@ -104,7 +103,7 @@ def rules_file(site: Site, ssh_ports: Iterable[int]) -> HostFile:
         "# Docker before 28 lets a neighbour's route to containers pass.",
         "ip daddr @containers fib daddr type unicast drop",
         "# What the host passes on to others is not ours.",
-        "fib daddr type != { local, broadcast, multicast } accept",
+        "fib daddr type != { local, broadcast, multicast, anycast } accept",
         "# Neither is what has no ports: ICMP, tunnels, routing.",
         "meta l4proto != { tcp, udp, udplite, sctp, dccp } accept",
         f"udp dport {_set(DHCP_CLIENTS)} accept",

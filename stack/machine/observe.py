@@ -26,7 +26,8 @@ _FILES = " ".join(
 )
 _KEYS = f"/etc/apt/keyrings/{MARK}-*.asc"
 TIME_SERVICES = ("systemd-timesyncd", "chrony", "chronyd", "ntp", "ntpsec", "openntpd")
-# The firewall: a table of nftables, the file that it is loaded from, and the unit that loads it.
+# The firewall: the program, a table of nftables, the file that it is loaded from, and the unit that loads it.
+NFT = "/usr/sbin/nft"
 TABLE = "inet saiga_stack"
 RULES = f"/etc/{MARK}/firewall.nft"
 FIREWALL = f"{MARK}-firewall"
@@ -213,9 +214,9 @@ _FIREWALL_LINES = (
     " p=$(sed -n 's/^PPid:[[:space:]]*//p' \"/proc/$p/status\"); done 2>/dev/null",
     "systemctl list-sockets --state=active --no-legend 'ssh*.socket' 2>/dev/null |"
     " sed -n 's/^[^ ]*:\\([0-9]*\\) .*/\\1/p'",
-    f"s rules; nft -s list table {TABLE} 2>/dev/null",
+    f"s rules; {NFT} -s list table {TABLE} 2>/dev/null",
     f"s rules_of_file; if [ -f {RULES} ]; then unshare --net sh -c"
-    f" 'nft -f {RULES} && nft -s list table {TABLE}' 2>/dev/null; fi",
+    f" '{NFT} -f {RULES} && {NFT} -s list table {TABLE}' 2>/dev/null; fi",
 )
 
 

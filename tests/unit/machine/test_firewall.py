@@ -47,7 +47,7 @@ table inet saiga_stack {
 		# Docker before 28 lets a neighbour's route to containers pass.
 		ip daddr @containers fib daddr type unicast drop
 		# What the host passes on to others is not ours.
-		fib daddr type != { local, broadcast, multicast } accept
+		fib daddr type != { local, broadcast, multicast, anycast } accept
 		# Neither is what has no ports: ICMP, tunnels, routing.
 		meta l4proto != { tcp, udp, udplite, sctp, dccp } accept
 		udp dport { 68, 546 } accept
