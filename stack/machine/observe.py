@@ -26,7 +26,7 @@ _FILES = " ".join(
 )
 _KEYS = f"/etc/apt/keyrings/{MARK}-*.asc"
 TIME_SERVICES = ("systemd-timesyncd", "chrony", "chronyd", "ntp", "ntpsec", "openntpd")
-# The firewall: the program, a table of nftables, the file that it is loaded from, and the unit that loads it.
+# The firewall: the program, our table, the file that it is loaded from, and the unit that loads it.
 NFT = "/usr/sbin/nft"
 TABLE = "inet saiga_stack"
 RULES = f"/etc/{MARK}/firewall.nft"
