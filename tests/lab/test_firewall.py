@@ -22,9 +22,13 @@ from tests.lab.deploys import HOLD, Deploy, held, lab_command, serves, until, va
 
 HOST, NEIGHBOUR = HOSTS["lab"].address, HOSTS["lab2"].address
 Place = tuple[str, int]
+ADDRESS_6 = (
+    "sysctl -q -w net.ipv6.conf.host0.disable_ipv6=0 && ip address add {}/64 dev host0 nodad"
+)
 
+HOST_6, NEIGHBOUR_6 = "fd77::10", "fd77::11"
 CONTAINER, SERVICE = (HOST, 8888), (HOST, 9100)
-STRANGERS = {CONTAINER, SERVICE}
+STRANGERS = {CONTAINER, SERVICE, (HOST_6, SERVICE[1])}
 OPENS = {"firewall": {"open": [{"port": 9100, "sources": [NEIGHBOUR]}]}}
 
 _TRY = 'c() { timeout 2 bash -c "</dev/tcp/$1/$2" && echo "$1 $2"; } 2>/dev/null'
@@ -63,6 +67,7 @@ def neighbour(lab: Lab) -> Iterator[Lab]:
     lab_command("up", "lab2", "--fresh")
     assert lab.target.ssh
     other = Lab(replace(lab.target, address=NEIGHBOUR, ssh=(*lab.target.ssh[:-1], NEIGHBOUR)))
+    other.run(ADDRESS_6.format(NEIGHBOUR_6))
     other.run(
         "sysctl -q -w net.ipv4.conf.all.route_localnet=1 && ip address del 127.0.0.1/8 dev lo &&"
         f" for net in 127.0.0.1/32 172.16.0.0/12; do ip route add $net via {HOST}; done"
@@ -77,10 +82,12 @@ def strangers(lab: Lab) -> Iterator[None]:
     run = "docker run --detach --restart always --entrypoint python3"
     serve = f"{lab.target.stack.site.python_image} -m http.server"
     lab.run(f"{run} --name stranger --publish {CONTAINER[1]}:8000 {serve} 8000")
-    lab.run(f"{run} --name host-service --network host {serve} {SERVICE[1]}")
+    lab.run(f"{run} --name host-service --network host {serve} --bind :: {SERVICE[1]}")
+    lab.run(ADDRESS_6.format(HOST_6))
     lab.deploy()
     yield
     lab.run("docker rm --force stranger host-service")
+    lab.run("sysctl -q -w net.ipv6.conf.host0.disable_ipv6=1")
     lab.deploy()
 
 
@@ -232,7 +239,7 @@ def test_after_a_reboot(lab: Lab, neighbour: Lab) -> None:
     wanted = opened(lab)
     here = " && ".join(
         f"curl -s -m 2 -o /dev/null http://{address}:{port}"
-        for address, port in sorted(STRANGERS | wanted - {(HOST, 22)})
+        for address, port in sorted({CONTAINER, SERVICE} | wanted - {(HOST, 22)})
     )
     until(lambda: lab.run(f"{here} && echo all", check=False) == "all", lambda: here, 120)
     assert reached(neighbour, lab) == wanted
