@@ -12,6 +12,7 @@ from roles.base import base
 from roles.cuda_toolkit import cuda_toolkit
 from roles.docker import docker
 from roles.embeddings import embeddings
+from roles.firewall import firewall
 from roles.gpu_check import gpu_check
 from roles.grafana import grafana
 from roles.host_exporters import host_exporters
@@ -40,6 +41,7 @@ base(stack)
 nvidia_driver(stack)
 cuda_toolkit(stack)
 nvidia_container_toolkit(stack)
+firewall(stack)
 docker(stack)
 secrets(stack)
 networks(stack)

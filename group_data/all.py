@@ -37,6 +37,18 @@ base = {
     "sysctls": {"vm.max_map_count": "262144", "vm.swappiness": "10"},
 }
 
+# What answers other hosts: SSH, each published port whose `bind` is not 127.0.0.1, and what stands
+# here. Everything else is closed, ports that others publish with Docker too.
+firewall = {
+    # False takes our rules away again: for a host behind another firewall that you trust.
+    "enabled": True,
+    # What else runs on the host and is to be reached: its port, "tcp" (when nothing is said) or
+    # "udp", and the networks that may reach it, everyone when nothing is said.
+    "open": [],
+    # Interfaces on which everything is open, such as a VPN's or that of virtual machines.
+    "trusted_interfaces": [],
+}
+
 # Driver 560.35.03, of a site with a GPU.
 nvidia = {
     # "open" (Turing and newer) or "proprietary" (older cards).
@@ -101,7 +113,8 @@ services = {
         # Its fixed address in each of its networks.
         "addresses": {"agent_default": "172.20.0.4"},
         # `inside` the container; `published` on the host, None publishes nothing. `bind` 127.0.0.1
-        # keeps the port on the host itself, "0.0.0.0" opens it, also past ufw.
+        # keeps the port on the host itself, "0.0.0.0" opens it, in the firewall too and past ufw;
+        # with `sources` such as ["10.0.0.0/8"] beside it, to these networks only.
         "ports": {"sql": {"inside": 5432, "published": 5432, "bind": "127.0.0.1"}},
         # At most; raise it when the container is killed with exit code 137.
         "memory": "2g",

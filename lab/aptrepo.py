@@ -20,6 +20,7 @@ PACKAGES = (
     "gnupg",
     "iptables",
     "mokutil",
+    "nftables",
     "pciutils",
     "runc",
     "systemd-timesyncd",

@@ -25,6 +25,7 @@ TOOLS = (
     "iproute2",
     "iptables",
     "mmdebstrap",
+    "nftables",
     "nginx",
     "openssh-client",
     "systemd-container",
@@ -44,6 +45,10 @@ PROBES = {
     "veth interfaces": "ip link add name probe type veth peer name probe-peer",
     "address translation rules of iptables": (
         "iptables --table nat --append POSTROUTING --source 172.22.0.0/16 --jump MASQUERADE"
+    ),
+    "filter rules of nftables that ask the routing": (
+        "nft 'add table inet probe; add chain inet probe outside {{ type filter hook prerouting"
+        " priority mangle; }}; add rule inet probe outside ct state new fib daddr type local drop'"
     ),
 }
 

@@ -254,7 +254,7 @@ def rollback(path: Path, site: str, service: str, yes: bool) -> Exit:
 def remove(path: Path, site: str, typed: str | None, volumes: Sequence[str]) -> Exit:
     """Remove the containers and networks of a site; data only when its volume is named.
 
-    Configuration and secrets in /etc/saiga-stack, images and Docker itself stay.
+    Configuration and secrets in /etc/saiga-stack, images, Docker and the firewall stay.
     """
 
     def confirm(run: runs.Run) -> bool:

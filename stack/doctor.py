@@ -101,6 +101,8 @@ def script(site: Site, desired: Desired) -> str:
             f"s bridges; docker network ls -q {ours} 2>/dev/null",
             f"s published; docker inspect --format '{_PORTS}' $(docker ps -q {ours} 2>/dev/null)"
             " 2>/dev/null",
+            "s firewalls; grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && echo ufw;"
+            " systemctl is-active --quiet firewalld 2>/dev/null && echo firewalld",
             "s gpu; nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader"
             " 2>&1 | head -4",
             "s pci; cat /sys/bus/pci/devices/*/vendor 2>/dev/null | grep -c 0x10de",
@@ -130,6 +132,7 @@ def findings(output: str, site: Site, desired: Desired, now: float) -> Iterator[
     yield _disk(int(parts["disk"][0].split()[3]), site)
     yield from _or_ok("ports", "every port is free or ours", _ports(parts, desired))
     yield from _or_ok("subnets", "no route of the host is in the way", _subnets(parts, site))
+    yield _firewalls(parts["firewalls"], site)
     yield _gpu(parts["gpu"], parts["pci"], site)
     yield from _connects(parts["connects"])
 
@@ -227,6 +230,13 @@ def _subnets(parts: dict[str, list[str]], site: Site) -> Iterator[str]:
                     f"networks.{name}.subnet: {network.subnet} clashes with the host's route to"
                     f" {route} by {device}"
                 )
+
+
+def _firewalls(others: list[str], site: Site) -> Finding:
+    if not others or not site.firewall.open:
+        return Finding(Level.OK, "firewall", "no other one closes what the site opens")
+    sentence = f"{' and '.join(others)} may close what firewall.open names; open it there too"
+    return Finding(Level.WARNING, "firewall", sentence)
 
 
 def _gpu(lines: list[str], pci: list[str], site: Site) -> Finding:

@@ -29,6 +29,7 @@ _FIRST = (
     "postgres.settings",
     "prometheus.retention_time",
     "prometheus.retention_size",
+    "firewall.open",
     "docker.registry_mirrors",
     "model_hub",
 )

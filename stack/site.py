@@ -27,6 +27,7 @@ from stack.messages import nearest, sentence
 from stack.secrets import SECRETS
 from stack.values import (
     ROOT,
+    Addresses,
     Count,
     DiskSize,
     Duration,
@@ -34,6 +35,7 @@ from stack.values import (
     HostPort,
     Identifier,
     ImageReference,
+    Interface,
     Memory,
     Name,
     Registry,
@@ -89,10 +91,19 @@ class NetworkSettings(_Strict):
     dynamic_range: IPv4Network
 
 
+EVERYONE = IPv4Network("0.0.0.0/0")
+
+
 class PortSettings(_Strict):
     inside: HostPort
     published: HostPort | None
     bind: IPv4Address
+    sources: list[IPv4Network] = Field(default=[EVERYONE], min_length=1)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is published to the outside of the host."""
+        return self.published is not None and not self.bind.is_loopback
 
 
 def _exactly(*names: str) -> BeforeValidator:
@@ -165,6 +176,20 @@ class BaseSettings(_Strict):
     free_disk: Size
     journal_size: Size
     sysctls: dict[str, str]
+
+
+class OpenPort(_Strict):
+    port: HostPort
+    protocol: Literal["tcp", "udp"] = "tcp"
+    sources: list[Addresses] = Field(default=[str(EVERYONE), "::/0"], min_length=1)
+
+
+class FirewallSettings(_Strict):
+    enabled: Switch
+    open: list[OpenPort] = Field(
+        examples=[[{"port": 9100, "protocol": "tcp", "sources": ["10.0.0.0/8"]}]]
+    )
+    trusted_interfaces: list[Interface] = Field(examples=[["wg0"]])
 
 
 class NvidiaSettings(_Strict):
@@ -298,6 +323,7 @@ class Site(_Strict):
     gpu: Literal["nvidia", "none"]
     apt: AptSettings
     base: BaseSettings
+    firewall: FirewallSettings
     nvidia: NvidiaSettings
     docker: DockerSettings
     python_image: ImageReference
@@ -345,6 +371,7 @@ def _contradictions(site: Site) -> Iterator[str]:
     yield from _network_mistakes(site)
     yield from _address_mistakes(site)
     yield from _port_mistakes(site)
+    yield from _firewall_mistakes(site)
     yield from _name_mistakes(site)
     yield from _switched_off(site)
     yield from _other_mistakes(site)
@@ -450,6 +477,23 @@ def _port_mistakes(site: Site) -> Iterator[str]:
                 if any_address in (bind, port.bind) or bind == port.bind:
                     yield f"{path}: {port.published} is taken by {owner}"
             taken.setdefault(port.published, []).append((port.bind, path))
+
+
+def _firewall_mistakes(site: Site) -> Iterator[str]:
+    """What would seem to be open or closed, and would not be."""
+    published = {}
+    for service, settings in site.services.enabled():
+        for name, port in settings.ports.items():
+            path = f"services.{service}.ports.{name}"
+            published[port.published] = path
+            if port.sources != [EVERYONE] and port.is_open and not site.firewall.enabled:
+                yield f"{path}.sources: keeps nobody out while firewall.enabled is False"
+    for index, opened in enumerate(site.firewall.open):
+        if opened.protocol == "tcp" and opened.port in published:
+            yield (
+                f"firewall.open.{index}.port: {opened.port} is {published[opened.port]}.published,"
+                " which is opened by its own bind and sources"
+            )
 
 
 def _name_mistakes(site: Site) -> Iterator[str]:

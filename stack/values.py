@@ -1,5 +1,6 @@
 """The kinds of values that site data consists of; each refuses with what would be right."""
 
+import ipaddress
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,15 @@ def _folder(path: str) -> str:
     if not (ROOT / path).is_dir():
         raise ValueError(f"there is no folder {path!r} in the checkout")
     return path
+
+
+def _addresses(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no network; write an address or a network such as 10.0.0.0/8"
+        ) from None
 
 
 def _matching(pattern: str, sentence: str) -> Callable[[str], str]:
@@ -128,6 +138,14 @@ DiskSize = Annotated[
         )
     ),
     Field(title="size on disk such as 5GB"),
+]
+Addresses = Annotated[str, AfterValidator(_addresses), Field(title="network")]
+Interface = Annotated[
+    str,
+    AfterValidator(
+        _matching(r"[A-Za-z0-9_.@:-]{1,15}", "is no network interface; write its name, such as wg0")
+    ),
+    Field(title="network interface"),
 ]
 Count = Annotated[int, Field(strict=True, gt=0, title="whole number from 1")]
 HostPort = Annotated[int, Field(strict=True, ge=1, le=65535, title="port")]

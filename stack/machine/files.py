@@ -32,11 +32,7 @@ def file_tasks(machine: Machine, files: Iterable[HostFile]) -> Iterator[Task]:
         changes = changed(before, {"content": file.sha256[:12], "mode": file.mode})
         if not changes:
             continue
-        folder, new = file.path.rpartition("/")[0], shlex.quote(f"{file.path}.new")
-        command = (
-            f"mkdir -p {folder} && printf %s {shlex.quote(file.content)} >{new} &&"
-            f" chmod {file.mode} {new} && mv {new} {shlex.quote(file.path)}"
-        )
+        command = write_command(file)
         yield Task(
             f"file {file.path}",
             "write",
@@ -44,3 +40,12 @@ def file_tasks(machine: Machine, files: Iterable[HostFile]) -> Iterator[Task]:
             (f"{command} && {file.then}" if file.then else command,),
             changes if present else (),
         )
+
+
+def write_command(file: HostFile) -> str:
+    """A shell command after which the file is there as a whole, or as it was."""
+    folder, new = file.path.rpartition("/")[0], shlex.quote(f"{file.path}.new")
+    return (
+        f"mkdir -p {folder} && printf %s {shlex.quote(file.content)} >{new} &&"
+        f" chmod {file.mode} {new} && mv {new} {shlex.quote(file.path)}"
+    )

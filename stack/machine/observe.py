@@ -1,5 +1,6 @@
 """Observed machine: one shell script, one round trip, parsed once into plain values."""
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,12 +21,18 @@ _FILES = " ".join(
         f"profile.d/{MARK}*.sh",
         f"systemd/*/{MARK}*",
         f"systemd/*/*/{MARK}.conf",
+        f"{MARK}/*.nft",
     )
 )
 _KEYS = f"/etc/apt/keyrings/{MARK}-*.asc"
 TIME_SERVICES = ("systemd-timesyncd", "chrony", "chronyd", "ntp", "ntpsec", "openntpd")
+# The firewall: the program, our table, the file that it is loaded from, and the unit that loads it.
+NFT = "/usr/sbin/nft"
+TABLE = "inet saiga_stack"
+RULES = f"/etc/{MARK}/firewall.nft"
+FIREWALL = f"{MARK}-firewall"
 _UNITS = " ".join(
-    ("docker", "nvidia-persistenced", "nvidia-cdi-refresh.path", *TIME_SERVICES),
+    ("docker", "nvidia-persistenced", "nvidia-cdi-refresh.path", FIREWALL, *TIME_SERVICES),
 )
 _GPU_QUERY = (
     "nvidia-smi --query-gpu=name,driver_version,memory.total,persistence_mode"
@@ -54,6 +61,16 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Listener:
+    """A socket that waits for others; ``address`` as the kernel shows it, such as ``*``."""
+
+    protocol: str
+    address: str
+    port: int
+    program: str = ""
+
+
+@dataclass(frozen=True)
 class Gpu:
     """A card as its driver sees it; ``memory`` in bytes."""
 
@@ -75,7 +92,9 @@ class Machine:
     instead of naming GPUs. ``gpu_in`` maps a running container to what its nvidia-smi says.
     ``unlinked_devices`` are those of the card without a link in /dev/char.
     ``keys`` maps an apt key file of ours to the fingerprints in it, ``sources`` a file of somebody
-    else to its line that names a repository of ours. Sizes are in bytes.
+    else to its line that names a repository of ours. ``listeners`` are those that can be reached
+    from outside; ``ssh_ports`` where the host is logged in to, the run itself included. ``rules``
+    is our table in the kernel, ``rules_of_file`` what it would be loaded anew. Sizes are in bytes.
     """
 
     system: str = ""
@@ -113,6 +132,10 @@ class Machine:
     daemon_config: str = ""
     daemon_pending: bool = False
     gpu_in: Mapping[str, str] = field(default_factory=dict)
+    listeners: tuple[Listener, ...] = ()
+    ssh_ports: tuple[int, ...] = ()
+    rules: str = ""
+    rules_of_file: str = ""
 
     def unit(self, name: str) -> Unit:
         return self.units.get(name, Unit(exists=False, active=False, enabled=False))
@@ -174,11 +197,27 @@ def observation_script(
             *([f"s sysctls; sysctl -e {names} 2>/dev/null"] if names else []),
             "s units; systemctl show --property=Id,LoadState,ActiveState,UnitFileState"
             f" {_UNITS} 2>/dev/null",
+            *_FIREWALL_LINES,
             *(_gpu_lines() if gpu else ()),
             *(_container_lines(gpu_containers) if gpu else ()),
             sections.END,
         ]
     )
+
+
+# The port of the run's own connection stands in the environment of a process above: sudo drops it.
+_FIREWALL_LINES = (
+    "s listeners; ss -Hltunp 2>/dev/null",
+    's ssh; p=$$; while [ "${p:-1}" -gt 1 ]; do'
+    " c=$(tr '\\0' '\\n' <\"/proc/$p/environ\" | sed -n 's/^SSH_CONNECTION=.* //p');"
+    ' [ -z "$c" ] || { echo "$c"; break; };'
+    " p=$(sed -n 's/^PPid:[[:space:]]*//p' \"/proc/$p/status\"); done 2>/dev/null",
+    "systemctl list-sockets --state=active --no-legend 'ssh*.socket' 2>/dev/null |"
+    " sed -n 's/^[^ ]*:\\([0-9]*\\) .*/\\1/p'",
+    f"s rules; {NFT} -s list table {TABLE} 2>/dev/null",
+    f"s rules_of_file; if [ -f {RULES} ]; then unshare --net sh -c"
+    f" '{NFT} -f {RULES} && {NFT} -s list table {TABLE}' 2>/dev/null; fi",
+)
 
 
 def _gpu_lines() -> Iterable[str]:
@@ -241,6 +280,8 @@ def parse(output: str) -> Machine:
     kernel, *kernels = [*lines("kernel")] or [""]
     memory = {line.partition(":")[0]: line.split()[1] for line in lines("memory")}
     gpus, smi = _gpus(lines("smi"))
+    sockets = map(_listener, lines("listeners"))
+    listeners = tuple(it for it in sockets if not it.address.startswith(_LOOPBACK))
     return Machine(
         system=system[0].replace(".", ""),
         system_name=system[1],
@@ -280,7 +321,27 @@ def parse(output: str) -> Machine:
         daemon_config=text("daemon"),
         daemon_pending=bool(text("pending")),
         gpu_in={name: said for name, _, said in (line.partition(" ") for line in lines("gpu_in"))},
+        listeners=listeners,
+        ssh_ports=_ssh_ports(listeners, lines("ssh")),
+        rules=text("rules"),
+        rules_of_file=text("rules_of_file"),
     )
+
+
+_LOOPBACK = ("127.", "[::1]", "[::ffff:127.")
+_SSH_SERVERS = ("sshd", "dropbear")
+
+
+def _listener(line: str) -> Listener:
+    protocol, _, _, _, local, *_ = line.split()
+    address, _, port = local.rpartition(":")
+    program = re.search(r'\(\("([^"]+)"', line)
+    return Listener(protocol, address, int(port), program[1] if program else "")
+
+
+def _ssh_ports(listeners: Iterable[Listener], also: Iterable[str]) -> tuple[int, ...]:
+    servers = {it.port for it in listeners if it.program in _SSH_SERVERS and it.protocol == "tcp"}
+    return tuple(sorted(servers | set(map(int, also))))
 
 
 def _packages(lines: Iterable[str]) -> dict[str, Package]:

@@ -30,6 +30,7 @@ default via 192.0.2.1 dev eno1
 192.0.2.0/24 dev eno1 proto kernel scope link src 192.0.2.7
 === saiga-stack bridges
 === saiga-stack published
+=== saiga-stack firewalls
 === saiga-stack gpu
 NVIDIA GeForce RTX 4090, 560.35.03, 24564 MiB
 === saiga-stack pci
@@ -166,6 +167,14 @@ def test_our_own_ports_and_networks_are_not_in_the_way(site: Site) -> None:
     )
     ours = ours.replace("=== saiga-stack published", "0123456789ab\n=== saiga-stack published")
     assert wrong(site, ours) == []
+
+
+def test_another_firewall_may_close_what_the_site_opens(defaults: dict[str, Any]) -> None:
+    both = HEALTHY.replace("saiga-stack firewalls", "saiga-stack firewalls\nufw\nfirewalld")
+    assert wrong(load(defaults), both) == []
+    opens = load(defaults, {"firewall": {"open": [{"port": 9100}]}})
+    sentence = "ufw and firewalld may close what firewall.open names; open it there too"
+    assert wrong(opens, both) == [("warning", "firewall", sentence)]
 
 
 def test_an_answer_that_is_cut_short_is_none(site: Site) -> None:

@@ -258,7 +258,52 @@ WRONG: list[tuple[str, str | list[str]]] = [
         "knowledge = 'files/nowhere'",
         "knowledge: there is no folder 'files/nowhere' in the checkout",
     ),
+    ("firewal = {'enabled': False}", "firewal: unknown key; did you mean firewall?"),
+    ("firewall = {'opened': []}", "firewall.opened: unknown key; did you mean open?"),
+    (
+        "firewall = {'enabled': 'no'}",
+        "firewall.enabled: should be True or False, not 'no'",
+    ),
+    ("firewall = {'open': [9100]}", "firewall.open.0: should be a dictionary, not 9100"),
+    ("firewall = {'open': [{}]}", "firewall.open.0.port: is missing"),
+    (
+        "firewall = {'open': [{'port': 9100}, {'port': 9100, 'source': '10.0.0.0/8'}]}",
+        "firewall.open.1.source: unknown key; did you mean sources?",
+    ),
+    (
+        "firewall = {'open': [{'port': 9100, 'protocol': 'icmp'}]}",
+        "firewall.open.0.protocol: should be 'tcp' or 'udp', not 'icmp'",
+    ),
+    (
+        "firewall = {'open': [{'port': 9100, 'sources': ['10.0.0.1/8']}]}",
+        "firewall.open.0.sources.0: '10.0.0.1/8' is no network; write an address or a network such"
+        " as 10.0.0.0/8",
+    ),
+    (
+        "firewall = {'open': [{'port': 9100, 'sources': []}]}",
+        "firewall.open.0.sources: is empty; name at least one",
+    ),
+    (
+        "firewall = {'trusted_interfaces': ['a VPN']}",
+        "firewall.trusted_interfaces.0: 'a VPN' is no network interface; write its name, such as"
+        " wg0",
+    ),
+    (
+        "services = {'grafana': {'ports': {'http': {'sources': ['office']}}}}",
+        "services.grafana.ports.http.sources.0: should be an IPv4 network such as 172.22.0.0/16,"
+        " not 'office'",
+    ),
     # What does not go together
+    (
+        "firewall = {'open': [{'port': 53, 'protocol': 'udp'}, {'port': 8000}]}",
+        "firewall.open.1.port: 8000 is services.project_api.ports.http.published, which is opened"
+        " by its own bind and sources",
+    ),
+    (
+        "firewall = {'enabled': False}\nservices = {'grafana': {'ports': {'http': {'bind':"
+        " '0.0.0.0', 'sources': ['10.0.0.0/8']}}}}",
+        "services.grafana.ports.http.sources: keeps nobody out while firewall.enabled is False",
+    ),
     (
         "services = {'saiga': {'addresses': {'mlopsnew': '172.31.0.9'}}}",
         "services.saiga.addresses.mlopsnew: 172.31.0.9 is outside mlopsnew (172.22.0.0/16)",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from testinfra.host import Host
 
 from stack.docker.spec import Desired, PublishedPort
+from stack.site import Site
 
 # What takes the host's own address from the network, by protocol and port.
 DHCP_CLIENTS = {("udp", 68), ("udp", 546)}
@@ -63,9 +64,10 @@ def test_every_published_port_takes_a_connection(host: Host, desired: Desired) -
             assert host.run(connect).rc == 0, f"{container.name}: {address}:{port.published}"
 
 
-def test_nothing_else_listens_to_the_outside(host: Host) -> None:
+def test_nothing_else_listens_to_the_outside(host: Host, site: Site) -> None:
     settings = host.check_output("$(command -v sshd || echo /usr/sbin/sshd) -T")
     ssh = {("tcp", int(port)) for port in re.findall(r"^port (\d+)$", settings, re.M)}
+    opened = {(each.protocol, each.port) for each in site.firewall.open}
     others = {
         each
         for each in _listeners(host)
@@ -73,6 +75,6 @@ def test_nothing_else_listens_to_the_outside(host: Host) -> None:
         and each.address != "::1"
         and each.program != "docker-proxy"
         and not (each.program in ("sshd", "systemd") and (each.protocol, each.port) in ssh)
-        and (each.protocol, each.port) not in DHCP_CLIENTS
+        and (each.protocol, each.port) not in DHCP_CLIENTS | opened
     }
     assert others == set()

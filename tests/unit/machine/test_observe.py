@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from stack.machine.observe import MIB, Gpu, Machine, Package, Unit, observation_script, parse
+from stack.machine.observe import (
+    MIB,
+    Gpu,
+    Listener,
+    Machine,
+    Package,
+    Unit,
+    observation_script,
+    parse,
+)
 
 OUTPUT = """\
 === saiga-stack system
@@ -54,6 +63,21 @@ Id=ntp.service
 LoadState=not-found
 ActiveState=inactive
 UnitFileState=
+=== saiga-stack listeners
+udp UNCONN 0 0 127.0.0.53%lo:53 0.0.0.0:* users:(("systemd-resolve",pid=9,fd=13))
+udp UNCONN 0 0 0.0.0.0:51820 0.0.0.0:*
+tcp LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=7,fd=3))
+tcp LISTEN 0 128 127.0.0.1:2223 0.0.0.0:* users:(("sshd",pid=8,fd=3))
+tcp LISTEN 0 128 [::1]:6010 [::]:* users:(("node",pid=8,fd=9))
+tcp LISTEN 0 128 *:8888 *:* users:(("jupyter-lab",pid=8,fd=9),("jupyter-lab",pid=9,fd=9))
+=== saiga-stack ssh
+2222
+22
+=== saiga-stack rules
+table inet saiga_stack {
+	chain outside {
+	}
+}
 === saiga-stack cards
 0000:01:00.0 VGA compatible controller [0300]: NVIDIA Corporation AD102 [10de:2684]
 === saiga-stack loaded
@@ -94,6 +118,14 @@ def test_parse() -> None:
     assert machine.gpus == (Gpu("NVIDIA GeForce RTX 4090", "560.35.03", 24564 * MIB, True),)
     assert machine.gpu_in["dcgm-exporter"] == "Failed to initialize NVML: Unknown Error"
     assert machine.sysctls == {"vm.swappiness": "60"}
+    assert machine.listeners == (
+        Listener("udp", "0.0.0.0", 51820),
+        Listener("tcp", "0.0.0.0", 22, "sshd"),
+        Listener("tcp", "*", 8888, "jupyter-lab"),
+    )
+    assert machine.ssh_ports == (22, 2222)
+    assert machine.rules == "table inet saiga_stack {\n\tchain outside {\n\t}\n}"
+    assert machine.rules_of_file == ""
 
 
 @pytest.mark.parametrize(
@@ -131,6 +163,15 @@ def test_the_script_runs_without_a_word_of_complaint() -> None:
     assert machine.memory > 0
     assert machine.free_disk > 0
     assert machine.sysctls["vm.swappiness"].isdigit()
+
+
+def test_the_port_of_the_runs_own_connection_is_found_behind_sudo() -> None:
+    script = observation_script([], [], False, [])
+    login = {"PATH": os.environ["PATH"], "SSH_CONNECTION": "192.0.2.9 50000 192.0.2.7 2222"}
+    below = 'env -u SSH_CONNECTION sh -c "$0"; true'
+    done = subprocess.run(["sh", "-c", below, script], env=login, text=True, capture_output=True)
+    assert done.stderr == ""
+    assert 2222 in parse(done.stdout).ssh_ports
 
 
 def test_a_site_without_a_gpu_looks_for_none() -> None:
