@@ -11,10 +11,14 @@ MARK = "saiga-stack"
 # clears /run, lets the daemon take it too.
 DAEMON_PENDING = f"/run/{MARK}.daemon-pending"
 
-# Every file of ours below /etc carries our mark in its name, or stands in a drop-in folder.
+# Where Docker looks for the certificate of a registry.
+CERTIFICATES = "/etc/docker/certs.d"
+
+# Every file of ours below /etc carries our mark in its name, or stands in a folder for such ones.
 _FILES = " ".join(
     f"/etc/{pattern}"
     for pattern in (
+        "docker/certs.d/*/ca.crt",
         f"apt/*/*{MARK}*",
         f"*/*{MARK}*.conf",
         f"profile.d/{MARK}*.sh",
@@ -48,9 +52,12 @@ class File:
 
 @dataclass(frozen=True)
 class Unit:
+    """``skipped`` says that a condition of the unit kept systemd from starting it."""
+
     exists: bool
     active: bool
     enabled: bool
+    skipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,7 +180,7 @@ def observation_script(
             ),
             *([f"s sysctls; sysctl -e {names} 2>/dev/null"] if names else []),
             "s units; systemctl show --property=Id,LoadState,ActiveState,UnitFileState"
-            f" {_UNITS} 2>/dev/null",
+            f" --property=ConditionResult,ConditionTimestampMonotonic {_UNITS} 2>/dev/null",
             *(_gpu_lines() if gpu else ()),
             *(_container_lines(gpu_containers) if gpu else ()),
             sections.END,
@@ -302,6 +309,8 @@ def _units(text: str) -> dict[str, Unit]:
                 exists=True,
                 active=state in ("active", "reloading"),
                 enabled=values["UnitFileState"] in ("enabled", "alias"),
+                skipped=values.get("ConditionResult") == "no"
+                and values.get("ConditionTimestampMonotonic") != "0",
             )
     return units
 

@@ -205,7 +205,8 @@ def gpu_in_containers(stack: Stack) -> Commands:
             Task(f"container {name}", "restart", "it has lost its GPU", (restart,), change)
         )
     forget(host)
-    for name, said in _lost(machine(host, stack)).items():
+    still = _lost(machine(host, stack)) if state.is_executing else {}
+    for name, said in still.items():
         yield from refuse(f"container {name} does not see the GPU: {said}")
 
 
