@@ -224,11 +224,13 @@ def _gpu_lines() -> Iterable[str]:
 
 
 def _container_lines(containers: Iterable[str]) -> Iterator[str]:
-    """Docker is asked only while it runs: its socket would start one that somebody stopped."""
+    """Docker is asked only while it runs, as its socket would start one that somebody stopped, and
+    with the runtime, without which it cannot look into a container."""
     names = " ".join(f"-e {shlex.quote(name)}" for name in containers)
     if names:
         yield (
-            "s gpu_in; if systemctl is-active --quiet docker 2>/dev/null; then"
+            "s gpu_in; if systemctl is-active --quiet docker 2>/dev/null &&"
+            " command -v nvidia-container-runtime >/dev/null; then"
             f" for c in $(docker ps --format '{{{{.Names}}}}' | grep -xF {names}); do"
             ' echo "$c $(timeout 30 docker exec "$c" nvidia-smi -L 2>&1 | head -n 1)"; done; fi'
         )
