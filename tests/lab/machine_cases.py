@@ -149,7 +149,8 @@ def _packages() -> Iterator[Case]:
         check=_is(driver),
     )
     # First with our exceptions alone, holds and pins gone, then without them too.
-    before = {"cuda-nvcc-12-6": "12.6.85-1", "cuda-toolkit-12-6": "12.6.3-1"}
+    newest = {"12.6.2-1": "12.6.3-1", "12.6.77-1": "12.6.85-1", "12.6.3.3-1": "12.6.4.1-1"}
+    before = {name: newest[version] for name, version in cuda.packages.items()}
     yield Case(
         "CUDA: upgraded unattended, its holds, pins and exceptions gone",
         lines(
