@@ -202,8 +202,11 @@ class _Worker:
         """The subject is as it has to be: forget what would undo the change, note what it is."""
         for container in self.desired.containers:
             if subject == f"container {container.name}":
-                previous = _previous(container)
-                self.remote.run(f"rm -f {previous}; mkdir -p -m 0700 {history.SERVING_DIR}")
+                previous, loaded = _previous(container), _loaded(container)
+                # A file that was put right before the container read it took the note aside.
+                proven = f"[ -e {loaded} ] || mv {loaded}{PREVIOUS_SUFFIX} {loaded} 2>/dev/null"
+                serving = f"mkdir -p -m 0700 {history.SERVING_DIR}"
+                self.remote.run(f"{proven}; rm -f {previous}; {serving}")
                 new = f"{history.serving(container.name)}{NEW_SUFFIX}"
                 self.remote.put(history.note(container).encode(), new)
                 self.remote.run(history.keep_note(container.name, new))

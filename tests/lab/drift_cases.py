@@ -1158,7 +1158,18 @@ def _volume_made_again(name: str, options: str) -> str:
     )
 
 
-def _refused(subject: str) -> str:
+def hand_made(desired: Desired) -> str:
+    """Every container and network made by hand, without our label, on the volumes of the site."""
+    return lines(
+        *(f"docker rm --force {container.name}" for container in desired.containers),
+        *(f"docker network rm {network.name}" for network in desired.networks),
+        *(_without_label(shell(commands.create_network(n))) for n in desired.networks),
+        *(_without_label(create(container)) for container in desired.containers),
+        *(f"docker start {container.name}" for container in desired.containers),
+    )
+
+
+def refused(subject: str) -> str:
     return (
         f"{subject} exists but was not made by this toolkit; remove or rename it, or take it over"
         " with --data adopt=yes"
@@ -1185,7 +1196,7 @@ def _foreign(desired: Desired) -> Iterator[Case]:
             f"    label.{OWNER_LABEL}: - -> yes",
         ),
         replaces=frozenset({"grafana_new"}),
-        refusal=lines(_refused("container grafana_new"), _refused("volume grafana_data_new")),
+        refusal=lines(refused("container grafana_new"), refused("volume grafana_data_new")),
         options=ADOPT,
     )
     yield Case(
@@ -1196,8 +1207,12 @@ def _foreign(desired: Desired) -> Iterator[Case]:
             create(qdrant),
             "docker start qdrant_new",
         ),
-        "volume qdrant_storage_new: adopt the volume (exists without our label; its data is kept)",
-        refusal=_refused("volume qdrant_storage_new"),
+        lines(
+            "volume qdrant_storage_new: adopt the volume"
+            " (exists without our label; its data is kept)",
+            "container qdrant_new: prove that it works (it has not been seen to work yet)",
+        ),
+        refusal=refused("volume qdrant_storage_new"),
         options=ADOPT,
     )
     network = next(network for network in desired.networks if network.name == "agent_default")
@@ -1225,7 +1240,7 @@ def _foreign(desired: Desired) -> Iterator[Case]:
             "    owner label: - -> yes",
         ),
         refusal=lines(
-            _refused("network agent_default"),
+            refused("network agent_default"),
             "network agent_default has to be recreated, but container stranger, which is not ours,"
             " is attached to it; disconnect stranger first",
         ),

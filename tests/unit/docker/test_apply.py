@@ -531,6 +531,33 @@ def test_files_come_back_with_the_old_container(
     assert not any(SERVING_DIR in script for script in remote.scripts), "nothing is settled"
 
 
+def about_files(remote: Shell) -> list[str]:
+    """The scripts that change configuration files and notes about them."""
+    others = (AUDIT_LOG, CHECK_DIR, SERVING_DIR + "/", "docker create")
+    return [s for s in remote.scripts if FOLDER in s and not any(other in s for other in others)]
+
+
+def run_below(folder: Path, script: str) -> None:
+    """Run a script by a shell, with its paths in a folder of the test's own."""
+    script = re.sub(r"chown \S+ \S+ &&", "", script)
+    script = re.sub(r"(?<![\w-])/(srv/recording|var/lib)", rf"{folder}/\1", script)
+    subprocess.run(["sh"], input=script, text=True, check=True)
+
+
+def test_a_file_put_right_before_it_was_read_leaves_the_container_proven(tmp_path: Path) -> None:
+    remote = shell(hosts.edited(CONF, 5, "everything"))
+    apply(remote, remote.host.desired, "container everything")
+    loaded = tmp_path / "var/lib/saiga-stack/loaded/everything"
+    for path in (loaded, tmp_path / CONF.lstrip("/"), tmp_path / f"{CONF}.new".lstrip("/")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.name)
+    for script in about_files(remote):
+        run_below(tmp_path, script)
+    assert loaded.read_text() == "everything"
+    assert sorted(path.name for path in loaded.parent.iterdir()) == ["everything"]
+    assert sorted(path.name for path in (tmp_path / FOLDER.lstrip("/")).rglob("*.previous")) == []
+
+
 def test_a_failed_change_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     """The scripts about files, run by a shell in a folder of the test's own."""
     new, stray = f"{FOLDER}/everything/new.conf", f"{FOLDER}/everything/stray.conf"
@@ -558,22 +585,16 @@ def test_a_failed_change_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(ApplyError):
         apply(remote, remote.host.desired, "container everything")
 
-    def run(script: str) -> None:
-        script = re.sub(r"chown \S+ \S+ &&", "", script)
-        script = re.sub(r"(?<![\w-])/(srv/recording|var/lib)", rf"{tmp_path}/\1", script)
-        subprocess.run(["sh"], input=script, text=True, check=True)
-
     for path, content in remote.files.items():
         (tmp_path / path.lstrip("/")).write_bytes(content)
-    about_files = [s for s in remote.scripts if FOLDER in s and "docker create" not in s]
-    *changes, back = [s for s in about_files if AUDIT_LOG not in s and CHECK_DIR not in s]
+    *changes, back = about_files(remote)
     for script in changes:
-        run(script)
+        run_below(tmp_path, script)
     assert (folder / "new.conf").read_text() == "new\n"
     assert not (folder / "stray.conf").exists()
     aside = tmp_path / "var/lib/saiga-stack/set-aside/srv/recording/everything/stray.conf"
     assert aside.read_text() == "stray.conf before"
-    run(back)
+    run_below(tmp_path, back)
     assert {path.name: path.read_text() for path in folder.iterdir()} == before
 
 
