@@ -55,15 +55,20 @@ nvidia = {
     "kernel_module": "open",
     # "compute" leaves out what only a screen needs; "desktop" installs it too.
     "components": "compute",
-    # The first kernel that is refused, because the driver does not compile on it. None refuses no
-    # kernel: for a host whose module you have patched or built by other means.
+    # The first kernel that is refused, because the driver does not compile on it: 6.12 took away
+    # output_poll_changed (open-gpu-kernel-modules issue 708). None refuses no kernel: for a host
+    # whose module you have patched or built by other means.
     "kernel_limit": "6.12",
 }
 
 docker = {
     # "docker" is Docker's own repository, at a pinned version; "distribution" takes the docker.io
-    # of Debian or Ubuntu from the apt sources the host already has. Both are held.
+    # of Debian (20.10) or Ubuntu from the apt sources the host already has. Both are held.
     "source": "docker",
+    # Registries that ask for a login or have a certificate of your own authority: {"host:port":
+    # {"user": NAME, "password": {"file": PATH} or {"environment": NAME}, "ca": PATH}}, files and
+    # variables of the controller. The host's root logs in and stays so.
+    "registries": {},
     # Registries that speak plain HTTP, as "host:port". For a mirror inside your own network.
     "insecure_registries": [],
     # Mirrors of Docker Hub, as URLs, tried before it.

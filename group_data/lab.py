@@ -47,12 +47,16 @@ apt = {
 # The stand-in's module has no code: it compiles on every kernel.
 nvidia = {"kernel_limit": None}
 
-# The machine's kernel is the lab host's too, which may not change its settings.
+# The machine's kernel is the lab host's too, which may not change its settings; it has a network of
+# its own.
 _sysctls = ("vm.max_map_count", "vm.swappiness")
 base = {
     "free_disk": "10g",
     "sysctls": {
-        name: Path("/proc/sys", name.replace(".", "/")).read_text().strip() for name in _sysctls
+        **{
+            name: Path("/proc/sys", name.replace(".", "/")).read_text().strip() for name in _sysctls
+        },
+        "net.ipv4.tcp_keepalive_time": "600",
     },
 }
 

@@ -17,10 +17,11 @@ from pyinfra_cli.util import parse_cli_arg
 
 from stack import doctor as doctors
 from stack import newsite, reports, schema, secret_cli, status, verification
+from stack.machine import observe
 from stack.messages import nearest
 from stack.model import MANIFEST, manifest_of
 from stack.progress import progress
-from stack.pyinfra import changes, inventory, runs
+from stack.pyinfra import changes, inventory, observations, runs
 from stack.reports import Exit
 from stack.site import ServicesSettings, SiteError
 from stack.wheels import WheelsError, wheels_for
@@ -185,7 +186,8 @@ def doctor(path: Path, site: str, as_json: bool) -> Exit:
     for target in inventory.targets(site, ROOT, path):
         data, desired = target.stack.site, target.stack.desired
         output = _ask(target, doctors.script(data, desired))
-        found = [*doctors.findings(output, data, desired, time.time())]
+        machine = observe.parse(_ask(target, observations.machine_script(target.stack)))
+        found = [*doctors.findings(output, machine, data, desired, time.time())]
         seen.append((target, [*found, *doctors.on_controller(desired)]))
     if as_json:
         click.echo(_json([doctors.as_json(target.name, found) for target, found in seen]))

@@ -11,19 +11,21 @@ from urllib.parse import urlsplit
 
 from stack import sections
 from stack.docker.spec import OWNER_LABEL, OWNER_VALUE, Desired
-from stack.gpu.packages import DISTRIBUTIONS
+from stack.machine.checks import refusals, remarks
+from stack.machine.observe import Machine
 from stack.site import Site
-from stack.values import GIB, parse_size
+from stack.values import GIB
 from stack.wheels import cached
 
 CLOCK_SECONDS = 30
 CONNECT_SECONDS = 5
-# vLLM's image unpacked, the model, embeddings, and all others with room to grow; without a GPU the
-# images are the site's own.
-DISK_WITH_GPU, DISK_WITHOUT_GPU = 60 * GIB, 10 * GIB
 DOCKER_HUB = "registry-1.docker.io"
 
-_PORTS = "{{range .HostConfig.PortBindings}}{{range .}}{{.HostPort}} {{end}}{{end}}"
+EVERY_ADDRESS = "0.0.0.0"
+_PORTS = (
+    "{{range .HostConfig.PortBindings}}{{range .}}"
+    f'{{{{or .HostIp "{EVERY_ADDRESS}"}}}}:{{{{.HostPort}}}} {{{{end}}}}{{{{end}}}}'
+)
 _CONNECT = (
     f'c() {{ if timeout {CONNECT_SECONDS} bash -c "</dev/tcp/$1/$2" 2>/dev/null; then'
     ' echo "$1 $2 yes"; elif getent ahosts "$1" >/dev/null; then echo "$1 $2 no";'
@@ -60,6 +62,11 @@ def sources(site: Site, desired: Desired) -> list[tuple[str, int]]:
         images.add(site.python_image)
     found = {_registry(image, site) for image in images}
     found |= {_endpoint(mirror) for mirror in site.docker.registry_mirrors}
+    if site.docker.source == "docker":
+        found.add(_endpoint(site.apt.docker.url))
+    if site.gpu == "nvidia":
+        vendors = (site.apt.nvidia_cuda, site.apt.nvidia_container_toolkit)
+        found |= {_endpoint(vendor.url) for vendor in vendors}
     services = site.services
     if services.saiga.enabled and site.saiga.source.url:
         found.add(_endpoint(site.saiga.source.url))
@@ -92,10 +99,8 @@ def script(site: Site, desired: Desired) -> str:
         (
             sections.BEGIN,
             "s user; id -u",
-            's system; . /etc/os-release; echo "$ID $VERSION_ID"; uname -m',
             "s clock; date +%s",
-            "s memory; sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo",
-            "s disk; d=/var/lib/docker; [ -d $d ] || d=/var/lib; df -PB1 $d | tail -1",
+            f"s image; docker image inspect --format there {site.services.saiga.image} 2>/dev/null",
             "s listeners; ss -Hltnp 2>/dev/null",
             "s routes; ip -4 route show table main 2>/dev/null",
             f"s bridges; docker network ls -q {ours} 2>/dev/null",
@@ -103,9 +108,6 @@ def script(site: Site, desired: Desired) -> str:
             " 2>/dev/null",
             "s firewalls; grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && echo ufw;"
             " systemctl is-active --quiet firewalld 2>/dev/null && echo firewalld",
-            "s gpu; nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader"
-            " 2>&1 | head -4",
-            "s pci; cat /sys/bus/pci/devices/*/vendor 2>/dev/null | grep -c 0x10de",
             "s connects",
             _CONNECT,
             *(f"c {host} {port} &" for host, port in sources(site, desired)),
@@ -116,8 +118,11 @@ def script(site: Site, desired: Desired) -> str:
     )
 
 
-def findings(output: str, site: Site, desired: Desired, now: float) -> Iterator[Finding]:
-    """What the output of :func:`script` says; ``now`` is this machine's clock in seconds.
+def findings(
+    output: str, machine: Machine, site: Site, desired: Desired, now: float
+) -> Iterator[Finding]:
+    """What the output of :func:`script` says, and what preflight would say of ``machine``; ``now``
+    is this machine's clock in seconds.
 
     Raises ValueError when the output is cut short.
     """
@@ -126,14 +131,14 @@ def findings(output: str, site: Site, desired: Desired, now: float) -> Iterator[
         for name, text in sections.split(output).items()
     }
     yield _user(parts["user"])
-    yield from _system(parts["system"])
     yield _clock(int(parts["clock"][0]), now)
-    yield _memory(int(parts["memory"][0]) * 1024, site)
-    yield _disk(int(parts["disk"][0].split()[3]), site)
+    refused = refusals(site, machine, image_is_there=bool(parts["image"]))
+    yield from _or_ok("machine", _shown(machine), refused)
+    for remark in remarks(site, machine):
+        yield Finding(Level.WARNING, "machine", remark)
     yield from _or_ok("ports", "every port is free or ours", _ports(parts, desired))
     yield from _or_ok("subnets", "no route of the host is in the way", _subnets(parts, site))
     yield _firewalls(parts["firewalls"], site)
-    yield _gpu(parts["gpu"], parts["pci"], site)
     yield from _connects(parts["connects"])
 
 
@@ -151,16 +156,6 @@ def _user(lines: list[str]) -> Finding:
     return Finding(Level.ERROR, "privileges", sentence)
 
 
-def _system(lines: list[str]) -> Iterator[Finding]:
-    name, _, version = lines[0].partition(" ")
-    known = f"{name}{version}".replace(".", "") in DISTRIBUTIONS
-    level = Level.OK if known else Level.WARNING
-    advice = "" if known else "; known to work are Debian 12, Ubuntu 22.04 and 24.04"
-    yield Finding(level, "system", f"{name} {version}{advice}")
-    if lines[1] != "x86_64":
-        yield Finding(Level.ERROR, "system", f"the machine is {lines[1]}; the images are x86_64")
-
-
 def _clock(there: int, now: float) -> Finding:
     apart = abs(there - now)
     if apart <= CLOCK_SECONDS:
@@ -169,28 +164,16 @@ def _clock(there: int, now: float) -> Finding:
     return Finding(Level.ERROR, "clock", sentence)
 
 
-def _memory(total: int, site: Site) -> Finding:
-    running = dict(site.services.enabled())
-    limits = {name: parse_size(settings.memory) for name, settings in running.items()}
-    largest = max(limits, key=lambda name: limits[name])
-    if limits[largest] > total:
-        sentence = (
-            f"the host has {_gib(total)}, services.{largest}.memory alone may take"
-            f" {_gib(limits[largest])}"
+def _shown(machine: Machine) -> str:
+    gpus = [gpu.name for gpu in machine.gpus] or machine.cards
+    return ", ".join(
+        (
+            f"{machine.system_name} with kernel {machine.kernel}",
+            f"{_gib(machine.memory)} of memory and {_gib(machine.swap)} of swap",
+            f"{_gib(machine.free_disk)} free",
+            *gpus,
         )
-        return Finding(Level.ERROR, "memory", sentence)
-    both = f"{_gib(total)} on the host, {_gib(sum(limits.values()))} of limits in the site"
-    if sum(limits.values()) > total:
-        return Finding(Level.WARNING, "memory", f"{both}; containers may be killed")
-    return Finding(Level.OK, "memory", both)
-
-
-def _disk(free: int, site: Site) -> Finding:
-    wanted = DISK_WITH_GPU if site.gpu == "nvidia" else DISK_WITHOUT_GPU
-    if free >= wanted:
-        return Finding(Level.OK, "disk", f"{_gib(free)} free")
-    sentence = f"{_gib(free)} free; images, model and data want {_gib(wanted)}"
-    return Finding(Level.WARNING, "disk", sentence)
+    )
 
 
 def _gib(size: int) -> str:
@@ -198,19 +181,26 @@ def _gib(size: int) -> str:
 
 
 def _ports(parts: dict[str, list[str]], desired: Desired) -> Iterator[str]:
-    ours = {int(port) for line in parts["published"] for port in line.split()}
-    listeners: dict[int, tuple[str, str]] = {}
+    ours = {tuple(it.rsplit(":", 1)) for line in parts["published"] for it in line.split()}
+    listeners: list[tuple[str, str, str]] = []
     for line in parts["listeners"]:
         address, _, number = line.split()[3].rpartition(":")
         named = re.search(r'\(\("([^"]+)"', line)
-        listeners[int(number)] = (named[1] if named else "another program", address)
+        if not any(port == number and _meet(bind, address) for bind, port in ours):
+            listeners.append((address, number, named[1] if named else "another program"))
     for container in desired.containers:
         for port in container.ports:
-            if port.published in listeners and port.published not in ours:
-                program, address = listeners[port.published]
-                yield (
-                    f"port {port.published} of {container.name} is taken by {program} on {address}"
-                )
+            for address, number, program in listeners:
+                if number == str(port.published) and _meet(str(port.bind), address):
+                    yield f"port {number} of {container.name} is taken by {program} on {address}"
+
+
+def _meet(bind: str, address: str) -> bool:
+    """Whether who listens on ``address``, as ss writes it, is in the way of a port on ``bind``.
+
+    Docker publishes a port of every address on those of IPv6 too.
+    """
+    return bind == EVERY_ADDRESS or address.partition("%")[0] in (bind, EVERY_ADDRESS, "*")
 
 
 def _subnets(parts: dict[str, list[str]], site: Site) -> Iterator[str]:
@@ -237,17 +227,6 @@ def _firewalls(others: list[str], site: Site) -> Finding:
         return Finding(Level.OK, "firewall", "no other one closes what the site opens")
     sentence = f"{' and '.join(others)} may close what firewall.open names; open it there too"
     return Finding(Level.WARNING, "firewall", sentence)
-
-
-def _gpu(lines: list[str], pci: list[str], site: Site) -> Finding:
-    if site.gpu == "none":
-        return Finding(Level.OK, "gpu", "the site runs without one")
-    if lines and "," in lines[0]:
-        return Finding(Level.OK, "gpu", "; ".join(lines))
-    if pci and int(pci[0]):
-        return Finding(Level.WARNING, "gpu", "an NVIDIA card, but nvidia-smi does not answer yet")
-    sentence = "no NVIDIA card in the machine; set gpu = 'none' with images that need none"
-    return Finding(Level.ERROR, "gpu", sentence)
 
 
 def on_controller(desired: Desired) -> Iterator[Finding]:

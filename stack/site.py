@@ -198,8 +198,34 @@ class NvidiaSettings(_Strict):
     kernel_limit: Annotated[str, Field(pattern=r"^\d+\.\d+$")] | None
 
 
+class SecretSource(_Strict):
+    file: str | None = None
+    environment: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.file is None) == (self.environment is None):
+            raise ValueError("name either a file or an environment variable of the controller")
+        return self
+
+
+class RegistrySettings(_Strict):
+    user: Annotated[str, Field(pattern=r"^[^:\s]+$")] | None = None
+    password: SecretSource | None = None
+    ca: str | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if (self.user is None) != (self.password is None):
+            raise ValueError("user and password go together; write both or none")
+        if self.user is None and self.ca is None:
+            raise ValueError("name a user with a password, a ca, or both")
+        return self
+
+
 class DockerSettings(_Strict):
     source: Literal["docker", "distribution"]
+    registries: dict[Registry, RegistrySettings]
     insecure_registries: list[Registry] = Field(examples=[["10.0.0.5:5000"]])
     registry_mirrors: list[Url] = Field(examples=[["https://mirror.example.org"]])
     address_pool: IPv4Network
@@ -289,17 +315,6 @@ class PostgresSettings(_Strict):
     database: Identifier
     extensions: list[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]]
     settings: dict[PostgresSetting, Annotated[str, Field(pattern=r"^[^'\\\n]*$")]]
-
-
-class SecretSource(_Strict):
-    file: str | None = None
-    environment: str | None = None
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.file is None) == (self.environment is None):
-            raise ValueError("name either a file or an environment variable of the controller")
-        return self
 
 
 def _secret_name(name: str) -> str:

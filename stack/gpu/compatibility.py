@@ -17,13 +17,23 @@ DRIVER_OF_CUDA = {
 }
 
 # First vLLM release to the CUDA of its official image: ARG CUDA_VERSION in docker/Dockerfile of
-# the source of each release.
+# the source of each release; for 0.20.0 its release notes ("CUDA 13.0 default", vllm pull request
+# 39878). A tag such as v0.22.0-cu129 says it itself.
 CUDA_OF_VLLM = (("0.6.0", "12.4"), ("0.9.0", "12.8"), ("0.11.2", "12.9"), ("0.20.0", "13.0"))
 NEWEST_VLLM = "v0.8.5.post1"
 
-# The first kernel on which the driver does not compile: 6.12 removed output_poll_changed from
-# drm_mode_config_funcs (open-gpu-kernel-modules issue 708).
-KERNEL_LIMIT = "6.12"
+# What a release of Docker Engine and all later ones make of a container's wish for a card. The
+# runtime (`--runtime=nvidia`), which this toolkit uses, is the same in all of them. Sources: moby's
+# cmd/dockerd/daemon.go (cdiEnabled) at v27.5.1 and v28.3.0, its daemon/devices_nvidia_linux.go at
+# v29.2.0, and container-device-interface issue 84 for 25.0.
+GPU_OF_ENGINE = (
+    ("20.10", "--gpus is a hook behind the engine's back, and there is no CDI"),
+    ("25.0", "--gpus is a hook behind the engine's back, and CDI is switched on by features.cdi"),
+    ("28.3", "--gpus is a hook behind the engine's back, and CDI is on"),
+    ("29.2", "--gpus is CDI, and nothing looks at NVIDIA_REQUIRE_CUDA"),
+)
+# The release that the seed's documents ask for.
+WANTED_ENGINE = "24"
 
 # PCI device of NVIDIA to the memory of its card in MiB, as nvidia-smi gives it. Devices: the table
 # in the README of open-gpu-kernel-modules 560.35.03.
@@ -53,7 +63,7 @@ CARDS = {
 # estimated from its logs with this model).
 OVERHEAD = 2 * 1024**3
 
-_VLLM = re.compile(r"(?:^|/)vllm-openai:v(\d+\.\d+\.\d+)")
+_VLLM = re.compile(r"(?:^|/)vllm-openai:v(\d+\.\d+\.\d+)[^@-]*(?:-cu(\d+)(\d))?")
 _DEVICE = re.compile(r"\[10de:([0-9a-f]{4})\]")
 
 
@@ -68,6 +78,8 @@ def cuda_of_image(image: str) -> str:
     match = _VLLM.search(image)
     if not match:
         return ""
+    if match[2]:
+        return f"{match[2]}.{match[3]}"
     tag = version(match[1])
     return next((cuda for first, cuda in reversed(CUDA_OF_VLLM) if tag >= version(first)), "")
 
@@ -81,10 +93,38 @@ def image_mistake(image: str) -> str:
     cuda = cuda_of_image(image)
     if not cuda or version(cuda) <= version(CUDA):
         return ""
+    needed = f"driver {DRIVER_OF_CUDA[cuda]} or newer" if cuda in DRIVER_OF_CUDA else "a newer one"
     return (
-        f"{image} is made for CUDA {cuda}, which needs driver {DRIVER_OF_CUDA[cuda]} or newer; the"
-        f" driver here is {DRIVER} (CUDA {CUDA}), whose newest image is"
-        f" vllm/vllm-openai:{NEWEST_VLLM}"
+        f"{image} is made for CUDA {cuda}, which needs {needed}; the driver here is {DRIVER}"
+        f" (CUDA {CUDA}), whose newest image is vllm/vllm-openai:{NEWEST_VLLM}"
+    )
+
+
+def image_remark(image: str) -> str:
+    """What nobody looks at before ``image`` runs; empty for an image of the table."""
+    if cuda_of_image(image):
+        return ""
+    return f"nothing is known of the CUDA in {image}; the driver here runs images up to CUDA {CUDA}"
+
+
+def engine_mistake(engine: str) -> str:
+    """Why nothing runs on this version of Docker Engine; empty when something does."""
+    oldest = GPU_OF_ENGINE[0][0]
+    if version(engine) >= version(oldest):
+        return ""
+    return f"Docker {engine} is older than {oldest}, the oldest on which this toolkit runs"
+
+
+def engine_remark(engine: str) -> str:
+    """How containers get a card on this version of Docker Engine, where it is an old one."""
+    if version(engine) >= version(WANTED_ENGINE):
+        return ""
+    says = next(
+        says for first, says in reversed(GPU_OF_ENGINE) if version(engine) >= version(first)
+    )
+    return (
+        f"Docker {engine} is older than {WANTED_ENGINE}: {says}; containers of this toolkit get the"
+        " card by the runtime nvidia, which is the same on it"
     )
 
 

@@ -136,6 +136,23 @@ def runtime_tasks(machine: Machine) -> Iterator[Task]:
         )
 
 
+def lost_cards(machine: Machine) -> dict[str, str]:
+    """Containers that have to see the card and do not, with what their nvidia-smi says instead."""
+    return {name: said for name, said in machine.gpu_in.items() if not said.startswith("GPU ")}
+
+
+def card_tasks(machine: Machine) -> Iterator[Task]:
+    """A container that has lost the card gets it back at its next start."""
+    for name, said in lost_cards(machine).items():
+        yield Task(
+            f"container {name}",
+            "restart",
+            "it has lost its GPU",
+            (f"docker restart {name} >/dev/null",),
+            changed({"nvidia-smi": said}, {"nvidia-smi": "GPU 0"}),
+        )
+
+
 def toolkit_mistake(machine: Machine) -> str:
     """What nvcc says wrong; empty when it is the right one."""
     if machine.nvcc == CUDA:

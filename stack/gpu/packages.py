@@ -14,6 +14,26 @@ from stack.machine.apt import PackageSet
 DRIVER = "560.35.03"
 CUDA = "12.6"
 _TOOLKIT = "12.6.2-1"
+# What the toolkit asks for by least versions, and the next release has newer ones of.
+_CUDA = {
+    **dict.fromkeys(
+        (
+            "cuda-compiler-12-6",
+            "cuda-libraries-12-6",
+            "cuda-libraries-dev-12-6",
+            "cuda-toolkit-12-6",
+            "cuda-tools-12-6",
+        ),
+        _TOOLKIT,
+    ),
+    "cuda-nvcc-12-6": "12.6.77-1",
+    "cuda-nvrtc-12-6": "12.6.77-1",
+    "cuda-nvrtc-dev-12-6": "12.6.77-1",
+    "libcublas-12-6": "12.6.3.3-1",
+    "libcublas-dev-12-6": "12.6.3.3-1",
+    "libnvjitlink-12-6": "12.6.77-1",
+    "libnvjitlink-dev-12-6": "12.6.77-1",
+}
 # Components of CUDA 12.6 Update 2 with a version of their own, from its release notes.
 _COMPONENTS = {
     "cuda-*-12-6": "12.6.77-1",
@@ -160,7 +180,7 @@ def selection(
         driver=_pinned("nvidia-driver", dict.fromkeys(names, _VERSION[family]), _DRIVER_NAMES),
         cuda_toolkit=PackageSet(
             "cuda-toolkit",
-            {"cuda-nvcc-12-6": "12.6.77-1", "cuda-toolkit-12-6": _TOOLKIT},
+            _CUDA,
             _preferences({"cuda-*-12-6": _TOOLKIT}) + "\n" + _preferences(_COMPONENTS),
         ),
         container_toolkit=_pinned(

@@ -39,8 +39,15 @@ def tool_tasks(machine: Machine, site: Site, headers: str) -> Iterator[Task]:
 
 
 def clock_tasks(machine: Machine) -> Iterator[Task]:
-    """Something sets the clock: TLS, apt and Prometheus go by it."""
-    if not any(machine.unit(name).enabled for name in TIME_SERVICES):
+    """Something sets the clock: TLS, apt and Prometheus go by it. A service that systemd skips, as
+    in a container, leaves it to the machine around."""
+    enabled = [name for name in TIME_SERVICES if machine.unit(name).enabled]
+    if any(machine.unit(name).active or machine.unit(name).skipped for name in enabled):
+        return
+    if enabled:
+        start = f"systemctl restart {enabled[0]}"
+        yield Task(f"service {enabled[0]}", "start", "not running", (start,))
+    else:
         yield Task(
             "service systemd-timesyncd",
             "install and start",

@@ -1,8 +1,17 @@
-"""What keeps a run from beginning: one sentence for each, with the site value it depends on."""
+"""What keeps a run from beginning, and what an operator had better know before it: one sentence for
+each, with the site value it depends on."""
 
 from collections.abc import Iterator
 
-from stack.gpu.compatibility import memory_needed, memory_of_card, version
+from stack.docker.daemon import DaemonConfigError, parse
+from stack.gpu.compatibility import (
+    engine_mistake,
+    engine_remark,
+    image_remark,
+    memory_needed,
+    memory_of_card,
+    version,
+)
 from stack.gpu.packages import DISTRIBUTIONS, DRIVER
 from stack.machine.observe import Machine
 from stack.site import Site
@@ -22,6 +31,21 @@ def refusals(site: Site, machine: Machine, image_is_there: bool) -> Iterator[str
         yield from _secure_boot(machine)
 
 
+def remarks(site: Site, machine: Machine) -> Iterator[str]:
+    """What may go wrong on ``machine`` and does not have to."""
+    limits = sum(parse_size(service.memory) for _, service in site.services.enabled())
+    if limits > machine.memory + machine.swap:
+        yield (
+            f"services.*.memory: {_gib(limits)} in all is more than the host has:"
+            f" {_memory(machine)}; a container may be killed"
+        )
+    saiga = site.services.saiga
+    if site.gpu == "nvidia" and saiga.enabled and (remark := image_remark(saiga.image)):
+        yield f"services.saiga.image: {remark}"
+    if (engine := _engine(machine)) and (remark := engine_remark(engine)):
+        yield f"docker.source: {remark}"
+
+
 def _system(machine: Machine) -> Iterator[str]:
     if machine.system not in DISTRIBUTIONS or machine.architecture != "x86_64":
         known = ", ".join(distribution.title for distribution in DISTRIBUTIONS.values())
@@ -38,10 +62,10 @@ def _room(site: Site, machine: Machine, image_is_there: bool) -> Iterator[str]:
             f" has {_gib(machine.free_disk)}"
         )
     for name, service in site.services.enabled():
-        if parse_size(service.memory) > machine.memory + machine.swap:
+        if parse_size(service.memory) > machine.memory:
             yield (
                 f"services.{name}.memory: {service.memory} is more than the host has:"
-                f" {_gib(machine.memory)} and {_gib(machine.swap)} of swap"
+                f" {_memory(machine)}, into which no container of ours goes"
             )
 
 
@@ -54,6 +78,17 @@ def _docker(site: Site, machine: Machine) -> Iterator[str]:
         )
     if machine.docker.endswith("/snap"):
         yield "the host has Docker as a snap, which no GPU reaches; remove it: snap remove docker"
+    if (engine := _engine(machine)) and (mistake := engine_mistake(engine)):
+        yield f"docker.source: {mistake}; upgrade docker.io"
+    try:
+        parse(machine.daemon_config)
+    except DaemonConfigError as error:
+        yield str(error)
+
+
+def _engine(machine: Machine) -> str:
+    """The version of the distribution's engine; Docker's own is pinned."""
+    return ".".join(map(str, version(machine.version("docker.io"))))
 
 
 def _sources(machine: Machine) -> Iterator[str]:
@@ -117,6 +152,10 @@ def _secure_boot(machine: Machine) -> Iterator[str]:
             " (update-secureboot-policy --new-key on Ubuntu, dkms generate_mok on Debian; then"
             " mokutil --import KEY and confirm it on the console at the next boot)"
         )
+
+
+def _memory(machine: Machine) -> str:
+    return f"{_gib(machine.memory)} and {_gib(machine.swap)} of swap"
 
 
 def _gib(size: float) -> str:

@@ -12,10 +12,14 @@ MARK = "saiga-stack"
 # clears /run, lets the daemon take it too.
 DAEMON_PENDING = f"/run/{MARK}.daemon-pending"
 
-# Every file of ours below /etc carries our mark in its name, or stands in a drop-in folder.
+# Where Docker looks for the certificate of a registry.
+CERTIFICATES = "/etc/docker/certs.d"
+
+# Every file of ours below /etc carries our mark in its name, or stands in a folder for such ones.
 _FILES = " ".join(
     f"/etc/{pattern}"
     for pattern in (
+        "docker/certs.d/*/ca.crt",
         f"apt/*/*{MARK}*",
         f"*/*{MARK}*.conf",
         f"profile.d/{MARK}*.sh",
@@ -55,9 +59,12 @@ class File:
 
 @dataclass(frozen=True)
 class Unit:
+    """``skipped`` says that a condition of the unit kept systemd from starting it."""
+
     exists: bool
     active: bool
     enabled: bool
+    skipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,7 +203,7 @@ def observation_script(
             ),
             *([f"s sysctls; sysctl -e {names} 2>/dev/null"] if names else []),
             "s units; systemctl show --property=Id,LoadState,ActiveState,UnitFileState"
-            f" {_UNITS} 2>/dev/null",
+            f" --property=ConditionResult,ConditionTimestampMonotonic {_UNITS} 2>/dev/null",
             *_FIREWALL_LINES,
             *(_gpu_lines() if gpu else ()),
             *(_container_lines(gpu_containers) if gpu else ()),
@@ -256,11 +263,13 @@ def _gpu_lines() -> Iterable[str]:
 
 
 def _container_lines(containers: Iterable[str]) -> Iterator[str]:
-    """Docker is asked only while it runs: its socket would start one that somebody stopped."""
+    """Docker is asked only while it runs, as its socket would start one that somebody stopped, and
+    with the runtime, without which it cannot look into a container."""
     names = " ".join(f"-e {shlex.quote(name)}" for name in containers)
     if names:
         yield (
-            "s gpu_in; if systemctl is-active --quiet docker 2>/dev/null; then"
+            "s gpu_in; if systemctl is-active --quiet docker 2>/dev/null &&"
+            " command -v nvidia-container-runtime >/dev/null; then"
             f" for c in $(docker ps --format '{{{{.Names}}}}' | grep -xF {names}); do"
             ' echo "$c $(timeout 30 docker exec "$c" nvidia-smi -L 2>&1 | head -n 1)"; done; fi'
         )
@@ -363,6 +372,8 @@ def _units(text: str) -> dict[str, Unit]:
                 exists=True,
                 active=state in ("active", "reloading"),
                 enabled=values["UnitFileState"] in ("enabled", "alias"),
+                skipped=values.get("ConditionResult") == "no"
+                and values.get("ConditionTimestampMonotonic") != "0",
             )
     return units
 

@@ -12,7 +12,7 @@ from pyinfra.connectors.util import clear_askpass_cache
 
 from stack.docker.daemon import DaemonConfigError, daemon_tasks
 from stack.docker.daemon import settings as daemon_settings
-from stack.gpu.driver import driver_mistake, reboot_cause
+from stack.gpu.driver import card_tasks, driver_mistake, lost_cards, reboot_cause
 from stack.gpu.packages import DISTRIBUTIONS, Distribution, Selection, selection
 from stack.machine.apt import contrib_tasks, package_tasks
 from stack.machine.observe import DAEMON_PENDING, Machine
@@ -23,7 +23,7 @@ from stack.pyinfra.observations import forget, machine
 from stack.pyinfra.refuse import failed, refuse
 from stack.pyinfra.site import Stack
 from stack.pyinfra.tasks import Commands, carry_out
-from stack.tasks import Task, changed
+from stack.tasks import Task
 
 REBOOT_DEADLINE = 900
 POLL_SECONDS = 2.0
@@ -194,20 +194,12 @@ def gpu_in_containers(stack: Stack) -> Commands:
 
     + stack: what has to stand on the host
     """
-    lost = _lost(machine(host, stack))
-    if not lost:
+    tasks = tuple(card_tasks(machine(host, stack)))
+    if not tasks:
         host.noop("every container that has to sees the GPU")
         return
-    for name, said in lost.items():
-        change = changed({"nvidia-smi": said}, {"nvidia-smi": "GPU 0"})
-        restart = f"docker restart {name} >/dev/null"
-        yield from carry_out(
-            Task(f"container {name}", "restart", "it has lost its GPU", (restart,), change)
-        )
+    yield from carry_out(*tasks)
     forget(host)
-    for name, said in _lost(machine(host, stack)).items():
+    still = lost_cards(machine(host, stack)) if state.is_executing else {}
+    for name, said in still.items():
         yield from refuse(f"container {name} does not see the GPU: {said}")
-
-
-def _lost(found: Machine) -> dict[str, str]:
-    return {name: said for name, said in found.gpu_in.items() if not said.startswith("GPU ")}

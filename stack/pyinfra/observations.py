@@ -43,14 +43,14 @@ def observed(target: Host, stack: Stack) -> Observed:
 
 def machine(target: Host, stack: Stack) -> Machine:
     """What is below the containers."""
-    found: Machine = observation(target, MachineObservation, _machine_script(stack))
+    found: Machine = observation(target, MachineObservation, machine_script(stack))
     return found
 
 
 def machine_and_containers(target: Host, stack: Stack) -> tuple[Machine, Observed]:
     """Both of the above by one remote command, for whoever asks for one of them later too."""
     scripts: dict[type[ScriptFact[Any]], str] = {
-        MachineObservation: _machine_script(stack),
+        MachineObservation: machine_script(stack),
         HostObservation: observation_script(stack.desired),
     }
     asked = time.monotonic()
@@ -90,7 +90,8 @@ def _holds(answer: _Answer) -> bool:
     return asks_nobody and time.monotonic() - answer.asked < KEPT_SECONDS
 
 
-def _machine_script(stack: Stack) -> str:
+def machine_script(stack: Stack) -> str:
+    """What is below the containers, for :func:`stack.machine.observe.parse`."""
     apt, on_gpu = stack.site.apt, [c.name for c in stack.desired.containers if c.runtime]
     urls = [apt.docker.url] if stack.site.docker.source == "docker" else []
     if stack.site.gpu == "nvidia":

@@ -18,8 +18,8 @@ from stack.secrets import QDRANT_API_KEY, curl
 ROOT = Path(__file__).resolve().parents[2]
 PYINFRA = ROOT / ".venv/bin/pyinfra"
 SUBJECTS = (
-    "packages|file|firewall|service|sysctl|module|machine|secret|model|leftovers|network|volume|container|collection"
-    "|settings|database|role|schema|extension|administrator"
+    "packages|file|firewall|service|sysctl|registry|module|machine|secret|model|leftovers|network"
+    "|volume|container|collection|settings|database|role|schema|extension|administrator"
 )
 PLAN_LINE = re.compile(rf"^    \[lab\] ((?:(?:{SUBJECTS})[ :]|    ).*)$", re.M)
 

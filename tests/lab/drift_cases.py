@@ -96,12 +96,14 @@ def _subjects(case: Case) -> frozenset[str]:
     return frozenset(subject for subject, _ in steps(case.plan))
 
 
-def together(desired: Desired, cases: Iterable[Case]) -> Case:
-    """One case out of several: their plans in the order in which a plan stands."""
+def together(desired: Desired, cases: Iterable[Case], first: Iterable[str] = ()) -> Case:
+    """One case out of several: their plans in the order in which a plan stands.
+
+    ``first`` are subjects of the machine in that order.
+    """
     cases = list(cases)
     order = [
-        "file",
-        "service",
+        *first,
         "secret",
         "leftovers",
         *(f"network {network.name}" for network in desired.networks),

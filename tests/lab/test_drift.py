@@ -25,9 +25,12 @@ from tests.lab.drift_cases import (
     steps,
     together,
 )
+from tests.lab.machine_cases import machine_cases, operations
 
-DESIRED = next(targets("lab", ROOT)).stack.desired
-SINGLE = {case.name: case for case in cases(DESIRED)}
+STACK = next(targets("lab", ROOT)).stack
+DESIRED = STACK.desired
+MACHINE = operations(STACK.site)
+SINGLE = {case.name: case for case in (*cases(DESIRED), *machine_cases(STACK.site))}
 ALONE = [
     *(remade_containers(DESIRED, [case]) for case in (*CONTAINERS, *SLOW_CONTAINERS)),
     *(remade_networks(DESIRED, [case]) for case in NETWORKS),
@@ -36,6 +39,10 @@ ALONE = [
 # Those that need no container to be healthy yet: its first check comes after half a minute.
 QUICK_CHECKS = "networks or ports or left_of"
 NETWORK_CHECKS = f"neighbour or aliases or {QUICK_CHECKS}"
+CHECKS = {
+    **dict.fromkeys(("attachments", "networks"), NETWORK_CHECKS),
+    **dict.fromkeys(("machine", "card"), f"test_gpu or test_machine or {QUICK_CHECKS}"),
+}
 
 # Nothing of these is in a batch: each restarts vLLM, which takes a minute.
 SLOW = ("containers end with Docker",)
@@ -114,6 +121,27 @@ BATCHES: dict[str, tuple[str, ...]] = {
         "an address of ours held by a stranger",
     ),
     "Docker": ("daemon.json: not JSON", "Docker stopped"),
+    "machine": (
+        "driver: a newer one installed by hand",
+        "CUDA: upgraded unattended, its holds, pins and exceptions gone",
+        "container toolkit: removed",
+        "container toolkit: pins edited",
+        "Docker: hold removed",
+        "NVIDIA's repository: another one, of no key",
+        "container toolkit's repository: another key",
+        "nouveau: no longer kept away",
+        "persistence: unit writable by all",
+        "Docker: order of its start edited",
+        "kernel setting changed",
+    ),
+    "card": (
+        "persistence: mode off, its daemon running",
+        "runtime: the mode in which daemon-reload takes the card",
+        "card: description removed",
+        "card: links removed",
+        "card: lost by a container",
+        "daemon.json: values of ours broken, a runtime of others",
+    ),
 }
 # With the networks made again by hand.
 DETACHED = (
@@ -138,7 +166,9 @@ docker inspect --format '{{.Name}} {{.Id}} {{.State.Status}} {{.State.StartedAt}
   {{json .HostConfig}} {{json .NetworkSettings.Networks}}' $(docker ps -aq) 2>&1
 docker network ls --no-trunc; docker volume ls
 docker images --no-trunc --digests --format '{{.Repository}} {{.Tag}} {{.Digest}} {{.ID}}' | sort
-find /etc/saiga-stack /etc/docker /var/lib/saiga-stack /var/log/saiga-stack -type f \
+dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' | sha256sum
+find /etc/apt /etc/systemd /etc/modprobe.d /etc/saiga-stack /etc/docker /var/lib/saiga-stack \
+  /var/log/saiga-stack -type f \
   -printf '%p %i %m %U:%G %T@\n' | sort
 systemctl is-active docker; systemctl is-enabled docker
 """
@@ -163,20 +193,24 @@ def readable(plan: str) -> str:
     return re.sub(r"sha256:[0-9a-f]{64}(?=$| ->)", "<an image>", plan, flags=re.M)
 
 
+def operations_of(names: list[str]) -> list[str]:
+    """Names of operations; those of containers without the role's, which is another for each."""
+    known = MACHINE.values()
+    return sorted(name if name in known else name.rpartition(" | ")[2] for name in names)
+
+
 def heads(texts: Iterable[str]) -> set[str]:
     """What is done to what: an earlier step may put a part right, or give another cause."""
     return {text.partition("\n")[0].partition(" (")[0] for text in texts}
 
 
-def operations(names: list[str]) -> list[str]:
-    return sorted(name.rpartition(" | ")[2] for name in names)
-
-
-def _operation(subject: str) -> str:
-    """The name of the operation that looks after a subject of the plan."""
+def _operation(subject: str, text: str) -> str:
+    """The name of the operation that looks after a step of the plan."""
+    if subject in MACHINE:
+        return MACHINE[subject]
+    if "it has lost its GPU" in text:
+        return "Containers see the GPU"
     others = {
-        "file": "Configure the daemon",
-        "service": "Run Docker",
         **dict.fromkeys(("settings", "database", "role"), "Settings, roles and schema"),
         "collection": "Collections",
         "administrator": "Administrator",
@@ -187,12 +221,12 @@ def _operation(subject: str) -> str:
 
 
 def named_operations(case: Case) -> list[str]:
-    return sorted({_operation(subject) for subject, _ in steps(case.plan)})
+    return sorted({_operation(*step) for step in steps(case.plan)})
 
 
 def expected_operations(case: Case) -> list[str]:
-    subjects = {subject for subject, _ in steps(case.plan)} - case.quiet
-    return sorted({_operation(subject) for subject in subjects})
+    loud = (step for step in steps(case.plan) if step[0] not in case.quiet)
+    return sorted({_operation(*step) for step in loud})
 
 
 def verify(*options: str) -> None:
@@ -234,7 +268,7 @@ def repair(lab: Lab, case: Case, data: Data) -> None:
         rehearsal = lab.pyinfra("--dry", "--json", *case.options)
         assert rehearsal.status == 0, rehearsal.text
         assert readable(rehearsal.plan()) == case.plan
-        assert operations(rehearsal.planned()) == named_operations(case)
+        assert operations_of(rehearsal.planned()) == named_operations(case)
         assert lab.drift(*case.options) == (2, rehearsal.plan())
         assert state(lab) == before
 
@@ -242,7 +276,7 @@ def repair(lab: Lab, case: Case, data: Data) -> None:
         old, done = lives(lab) or intact, len(lab.audited())
         run = lab.deploy(*case.options)
         assert heads(lab.audited()[done:]) <= heads(text for _, text in steps(case.plan))
-        assert operations(run.changed()) == expected_operations(case)
+        assert operations_of(run.changed()) == expected_operations(case)
         new = lives(lab)
         assert {name for name in new if new[name] != old.get(name)} == case.replaces | case.restarts
         for name in case.restarts:
@@ -269,8 +303,8 @@ def test_every_case_is_in_one_batch_or_too_slow_for_it() -> None:
 
 @pytest.mark.parametrize("batch", BATCHES)
 def test_drift(lab: Lab, data: Data, batch: str) -> None:
-    repair(lab, together(DESIRED, [SINGLE[name] for name in BATCHES[batch]]), data)
-    verify("-k", NETWORK_CHECKS if batch in ("attachments", "networks") else QUICK_CHECKS)
+    repair(lab, together(DESIRED, [SINGLE[name] for name in BATCHES[batch]], MACHINE), data)
+    verify("-k", CHECKS.get(batch, QUICK_CHECKS))
 
 
 def test_every_field_of_containers(lab: Lab, data: Data) -> None:
@@ -281,7 +315,7 @@ def test_every_field_of_containers(lab: Lab, data: Data) -> None:
 def test_every_field_of_networks(lab: Lab, data: Data) -> None:
     cases = [SINGLE[name] for name in DETACHED]
     attached = [case for case in NETWORKS if case.subject == "agent_default"]
-    repair(lab, together(DESIRED, [*cases, remade_networks(DESIRED, attached)]), data)
+    repair(lab, together(DESIRED, [*cases, remade_networks(DESIRED, attached)], MACHINE), data)
     verify()
 
 

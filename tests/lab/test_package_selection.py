@@ -2,6 +2,10 @@
 
 Only apt's own simulation decides; nothing is installed. The repositories hold newer versions and
 another branch beside the wanted one, and metapackages that ask for a least version.
+
+Each apt has a root of its own: sources, keys, preferences, lists and dpkg's status. A chroot would
+add nothing to that but another version of apt, which no repository of the lab has: what Ubuntu's
+own resolver chooses is not proved here.
 """
 
 import os
@@ -220,13 +224,13 @@ def test_the_driver_is_560_35_03_to_the_last_package(
         assert installed.items() >= CONTRIB.items()
 
 
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize(("distribution", "module"), DRIVER)
 def test_a_desktop_gets_the_same_version_throughout(
-    apt_of: Callable[[str], Apt], distribution: str
+    apt_of: Callable[[str], Apt], distribution: str, module: str
 ) -> None:
-    wanted = selection(distribution, components="desktop").driver
+    wanted = selection(distribution, module, components="desktop").driver  # type: ignore[arg-type]
     installed = of_nvidia(apt_of(distribution).install_set(wanted))
-    assert set(installed) > set(DRIVER[distribution, "open"])
+    assert set(installed) > set(DRIVER[distribution, module])
     assert set(installed.values()) == {DEBIAN if distribution == "debian12" else UBUNTU}
 
 

@@ -237,6 +237,19 @@ WRONG: list[tuple[str, str | list[str]]] = [
         "secrets.grafana_admin: name either a file or an environment variable of the controller",
     ),
     (
+        "docker = {'registries': {'10.0.0.5:5000': {'user': 'us'}}}",
+        "docker.registries.10.0.0.5:5000: user and password go together; write both or none",
+    ),
+    (
+        "docker = {'registries': {'10.0.0.5:5000': {}}}",
+        "docker.registries.10.0.0.5:5000: name a user with a password, a ca, or both",
+    ),
+    (
+        "docker = {'registries': {'https://10.0.0.5': {'ca': 'ca.pem'}}}",
+        "docker.registries.https://10.0.0.5.[key]: 'https://10.0.0.5' is no registry; write host or"
+        " host:port, no http://",
+    ),
+    (
         "apt = {'docker': {'key': '0x9DC8'}}",
         "apt.docker.key: string should match pattern '^[0-9A-F]{40}$', not '0x9DC8'",
     ),

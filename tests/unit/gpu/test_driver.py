@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stack.gpu.driver import (
+    card_tasks,
     driver_mistake,
     load_tasks,
     module_tasks,
@@ -169,6 +170,22 @@ def test_a_set_is_held_again_when_its_installation_fails(site: Site) -> None:
         + unhold.split(">")[0].removeprefix("apt-mark unhold ")
         + ">/dev/null; exit $status"
     )
+
+
+def test_a_container_that_lost_its_card(site: Site) -> None:
+    machine = replace(
+        deployed(site),
+        gpu_in={
+            "saiga_saiga_1": "GPU 0: NVIDIA GeForce RTX 4090 (UUID: GPU-1)",
+            "dcgm-exporter": "Failed to initialize NVML: Unknown Error",
+        },
+    )
+    (task,) = card_tasks(machine)
+    assert str(task) == (
+        "container dcgm-exporter: restart (it has lost its GPU)\n"
+        "    nvidia-smi: Failed to initialize NVML: Unknown Error -> GPU 0"
+    )
+    assert task.commands == ("docker restart dcgm-exporter >/dev/null",)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Machines for tests: a bare one, one as a deploy leaves it, and the output that shows one."""
 
+import json
 from dataclasses import replace
 
 from stack.docker.daemon import settings
@@ -67,5 +68,5 @@ def deployed(site: Site) -> Machine:
         cdi=True,
         runtime_mode="auto",
         docker="/usr/bin/docker",
-        daemon_config=str(settings(site)),
+        daemon_config=json.dumps(settings(site)),
     )

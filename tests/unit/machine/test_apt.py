@@ -192,8 +192,18 @@ def test_base_on_a_bare_host(site: Site) -> None:
 
 @pytest.mark.parametrize("name", ["systemd-timesyncd", "chrony", "ntpsec"])
 def test_one_service_that_sets_the_clock_is_enough(name: str) -> None:
-    unit = Unit(exists=True, active=False, enabled=True)
+    unit = Unit(exists=True, active=True, enabled=True)
     assert not list(clock_tasks(Machine(units={name: unit})))
+
+
+def test_a_clock_service_that_stands_still_is_started() -> None:
+    stopped = Unit(exists=True, active=False, enabled=True)
+    (task,) = clock_tasks(Machine(units={"chrony": stopped}))
+    assert str(task) == "service chrony: start (not running)"
+    other = Unit(exists=True, active=True, enabled=True)
+    assert not list(clock_tasks(Machine(units={"systemd-timesyncd": stopped, "chrony": other})))
+    skipped = replace(stopped, skipped=True)
+    assert not list(clock_tasks(Machine(units={"systemd-timesyncd": skipped})))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from stack.machine.checks import refusals
+from stack.gpu.compatibility import cuda_of_image
+from stack.machine.checks import refusals, remarks
 from stack.machine.observe import Gpu, Machine, Package
 from stack.site import Site, SiteError, load
 from tests.unit.machine.hosts import BARE, CARD, GIB, MIB, deployed
@@ -58,7 +59,8 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "memory": (
         {"memory": 32 * GIB, "swap": 8 * GIB},
-        "services.saiga.memory: 48g is more than the host has: 32.0 GiB and 8.0 GiB of swap",
+        "services.saiga.memory: 48g is more than the host has: 32.0 GiB and 8.0 GiB of swap, into"
+        " which no container of ours goes",
     ),
     "system": (
         {"system": "fedora40", "system_name": "Fedora Linux 40"},
@@ -78,6 +80,10 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "Docker as a snap": (
         {"docker": "/usr/bin/snap"},
         "the host has Docker as a snap, which no GPU reaches; remove it: snap remove docker",
+    ),
+    "a daemon.json that nobody can merge with": (
+        {"daemon_config": "[]"},
+        "/etc/docker/daemon.json holds no JSON object; correct or remove it",
     ),
     "the same repository without our key": (
         {
@@ -152,9 +158,57 @@ def test_an_image_too_new_for_the_driver(
     assert message.endswith("whose newest image is vllm/vllm-openai:v0.8.5.post1")
 
 
-def test_an_image_of_another_name_is_the_sites_own_matter(defaults: dict[str, Any]) -> None:
-    load(defaults, {"services": {"saiga": {"image": "registry.example/vllm-cu126:0.11.0"}}})
-    load(defaults, {"services": {"saiga": {"image": "mirror.example/vllm-openai:v0.8.5.post1"}}})
+@pytest.mark.parametrize(
+    ("image", "cuda"),
+    [
+        ("vllm/vllm-openai:v0.8.5.post1", "12.4"),
+        ("mirror.example:5000/vllm-openai:v0.11.0@sha256:" + "0" * 64, "12.8"),
+        ("vllm/vllm-openai:v0.19.1", "12.9"),
+        ("vllm/vllm-openai:v0.20.0", "13.0"),
+        ("vllm/vllm-openai:v0.22.0-cu129-ubuntu2404", "12.9"),
+        ("vllm/vllm-openai:v0.12.0-cu130", "13.0"),
+        ("vllm/vllm-openai@sha256:" + "0" * 64, ""),
+        ("registry.example/vllm-cu126:0.11.0", ""),
+    ],
+)
+def test_the_cuda_of_an_image(image: str, cuda: str) -> None:
+    assert cuda_of_image(image) == cuda
+
+
+def test_an_image_of_unknown_cuda_is_named_and_not_refused(defaults: dict[str, Any]) -> None:
+    for image in ("registry.example/vllm-cu126:0.11.0", f"vllm/vllm-openai@sha256:{'0' * 64}"):
+        site = load(defaults, {"services": {"saiga": {"image": image}}})
+        assert not list(refusals(site, BARE, image_is_there=False))
+        assert list(remarks(site, BARE)) == [
+            f"services.saiga.image: nothing is known of the CUDA in {image}; the driver here runs"
+            " images up to CUDA 12.6"
+        ]
+
+
+def test_nothing_is_remarked_of_a_host_that_fits(site: Site) -> None:
+    assert not list(remarks(site, BARE))
+    assert not list(remarks(site, deployed(site)))
+
+
+def test_the_engine_of_the_distribution_is_judged(defaults: dict[str, Any]) -> None:
+    site = load(defaults, {"docker": {"source": "distribution"}})
+
+    def said(version: str) -> tuple[list[str], list[str]]:
+        machine = replace(BARE, packages={"docker.io": Package(version, held=True)})
+        refused = [*refusals(site, machine, image_is_there=False)]
+        return refused, [*remarks(site, machine)] if not refused else []
+
+    assert said("28.2.2-0ubuntu1~24.04.1") == ([], [])
+    assert said("20.10.24+dfsg1-1+deb12u1") == (
+        [],
+        [
+            "docker.source: Docker 20.10.24 is older than 24: --gpus is a hook behind the engine's"
+            " back, and there is no CDI; containers of this toolkit get the card by the runtime"
+            " nvidia, which is the same on it"
+        ],
+    )
+    old = "Docker 19.3.8 is older than 20.10, the oldest on which this toolkit runs"
+    assert said("19.03.8-0ubuntu1") == ([f"docker.source: {old}; upgrade docker.io"], [])
 
 
 def test_machine_default_is_refused_in_words(site: Site) -> None:

@@ -53,11 +53,22 @@ Id=docker.service
 LoadState=loaded
 ActiveState=active
 UnitFileState=enabled
+ConditionResult=yes
+ConditionTimestampMonotonic=17
+
+Id=systemd-timesyncd.service
+LoadState=loaded
+ActiveState=inactive
+UnitFileState=enabled
+ConditionResult=no
+ConditionTimestampMonotonic=12
 
 Id=nvidia-persistenced.service
 LoadState=loaded
 ActiveState=inactive
 UnitFileState=static
+ConditionResult=no
+ConditionTimestampMonotonic=0
 
 Id=ntp.service
 LoadState=not-found
@@ -114,6 +125,7 @@ def test_parse() -> None:
     }
     assert machine.unit("docker") == Unit(exists=True, active=True, enabled=True)
     assert machine.unit("nvidia-persistenced") == Unit(exists=True, active=False, enabled=False)
+    assert machine.unit("systemd-timesyncd") == Unit(True, False, True, skipped=True)
     assert machine.unit("ntp") == Unit(exists=False, active=False, enabled=False)
     assert machine.gpus == (Gpu("NVIDIA GeForce RTX 4090", "560.35.03", 24564 * MIB, True),)
     assert machine.gpu_in["dcgm-exporter"] == "Failed to initialize NVML: Unknown Error"
