@@ -240,7 +240,7 @@ def test_the_script_runs_on_a_host_without_docker(
     text = script(site, desired(site))
     run = subprocess.run(["sh", "-c", text], capture_output=True, text=True, timeout=60)
     found = [*findings(run.stdout, BARE, site, desired(site), NOW)]
-    checks = {"privileges", "clock", "machine", "ports", "subnets", "downloads"}
+    checks = {"privileges", "clock", "machine", "ports", "subnets", "firewall", "downloads"}
     assert {finding.check for finding in found} == checks
     refused = Finding(Level.ERROR, "downloads", "localhost:1 does not answer within 5 s")
     assert refused in found
