@@ -33,7 +33,7 @@ check: .venv/.ready ## format, lint, types, unit tests: the fast lane
 	@$(PYTEST) tests/unit -q $(PYTEST_ARGS)
 
 programs: .venv/.ready ## our services and the lab's stand-ins as real processes, on loopback
-	@$(PYTHON) -m lab.packages postgresql-15 prometheus
+	@$(PYTHON) -m lab.packages postgresql-15 prometheus zsh fish
 	@$(PYTEST) tests/programs -q $(PYTEST_ARGS)
 
 deploy: .venv/.ready ## deploy to SITE, asking first

@@ -22,6 +22,7 @@ PACKAGES = (
     "mokutil",
     "pciutils",
     "runc",
+    "sudo",
     "systemd-timesyncd",
     "unattended-upgrades",
 )
