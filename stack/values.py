@@ -54,7 +54,8 @@ def _pinned(reference: str) -> str:
 
 def _folder(path: str) -> str:
     if not (ROOT / path).is_dir():
-        raise ValueError(f"there is no folder {path!r} in the checkout")
+        where = "" if Path(path).is_absolute() else " in the checkout"
+        raise ValueError(f"there is no folder {path!r}{where}")
     return path
 
 
