@@ -109,6 +109,7 @@ BATCHES: dict[str, tuple[str, ...]] = {
     "strangers": (
         "container and volume not made by us",
         "volume with a foreign label",
+        "Prometheus: a file that nobody asked for",
         "network not made by us, a stranger in it",
         "an address of ours held by a stranger",
     ),
@@ -233,8 +234,11 @@ def repair(lab: Lab, case: Case, data: Data) -> None:
         assert state(lab) == before
 
         # While Docker is stopped nothing can be seen; what ran before goes on.
-        old = lives(lab) or intact
+        old, done = lives(lab) or intact, len(lab.audited())
         run = lab.deploy(*case.options)
+        assert sorted(map(readable, lab.audited()[done:])) == sorted(
+            text for subject, text in steps(case.plan) if subject not in case.quiet
+        )
         assert operations(run.changed()) == expected_operations(case)
         new = lives(lab)
         assert {name for name in new if new[name] != old.get(name)} == case.replaces | case.restarts
