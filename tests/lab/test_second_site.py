@@ -114,7 +114,7 @@ def written_by_the_operator(folder: Path) -> str:
     access = {
         "ssh_user": OPERATOR,
         "_sudo": True,
-        "ssh_key": str(STATE / "id_ed25519"),
+        "ssh_config_file": str(folder / "ssh_config"),
         "ssh_known_hosts_file": str(folder / "known_hosts"),
         "knowledge": str(folder / "knowledge"),
     }
@@ -215,6 +215,8 @@ def test_the_readme_brings_up_a_site_of_ones_own(terminal: Terminal) -> None:
 
 
 def edit_the_site(terminal: Terminal) -> None:
+    key = f"Host {ADDRESS}\n    IdentityFile {STATE}/id_ed25519\n    IdentitiesOnly yes\n"
+    (terminal.home / "ssh_config").write_text(key)
     with (terminal.folder / "group_data/course.py").open("a") as file:
         file.write(written_by_the_operator(terminal.home))
     for name, other in COLLECTIONS.items():
