@@ -29,7 +29,7 @@ from tests.lab.conftest import ROOT, Lab
 from tests.lab.deploys import lab_command
 
 ADDRESS = HOSTS["lab2"].address
-OPERATOR = "operator"
+OPERATOR = "deployer"
 DEFAULTS = runpy.run_path(str(ROOT / "group_data/all.py"))
 # What the lab dictates: where things come from, what its images and its machine can do.
 LAB = {
