@@ -348,6 +348,6 @@ prometheus = {
 # {"grafana_admin": {"environment": "GRAFANA_PASSWORD"}}; `python -m stack secret list` names all.
 secrets = {}
 
-# A folder of the controller with one YAML file per collection: what the agent knows. The example is
-# replaced by your own course.
+# A folder with one YAML file per collection: what the agent knows. In the checkout or, by its whole
+# path, anywhere on the controller. The example is replaced by your own course.
 knowledge = "files/knowledge"

@@ -23,6 +23,7 @@ PACKAGES = (
     "nftables",
     "pciutils",
     "runc",
+    "sudo",
     "systemd-timesyncd",
     "unattended-upgrades",
 )

@@ -123,7 +123,7 @@ def power_on(target: Host) -> None:
 def require_up() -> None:
     """Refuse when the lab's network is not there."""
     if not netns.exists():
-        raise LabError("the lab is not up: start it with `python -m lab up`")
+        raise LabError("the lab is not up: start it with `make up` or `python -m lab up`")
 
 
 def status() -> tuple[list[str], bool]:

@@ -2,21 +2,24 @@
 
 import hashlib
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import CompletionItem
 from pyinfra.api import DeployError
 from pyinfra_cli.util import parse_cli_arg
 
+from stack import completions, newsite, reports, schema, secret_cli, status, verification
 from stack import doctor as doctors
-from stack import newsite, reports, schema, secret_cli, status, verification
 from stack.machine import observe
 from stack.messages import nearest
 from stack.model import MANIFEST, manifest_of
@@ -28,6 +31,7 @@ from stack.wheels import WheelsError, wheels_for
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = tuple(ServicesSettings.model_fields)
+WATCH_SECONDS = 2.0
 
 EXIT_CODES = """
 Exit status: 0 done, or nothing to say; 1 an error, with one sentence on standard error. `drift`
@@ -82,7 +86,7 @@ def cli(context: click.Context, inventory: Path) -> None:
 
     SITE is a group of the inventory, or one of its hosts.
     """
-    context.obj = inventory
+    context.obj = inventory.absolute()
 
 
 @cli.command()
@@ -160,14 +164,30 @@ def verify(path: Path, site: str, junit: Path | None, pytest_arguments: Sequence
 @cli.command("status")
 @SITE
 @JSON
+@click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
 @click.pass_obj
-def show_status(path: Path, site: str, as_json: bool) -> Exit:
+def show_status(path: Path, site: str, as_json: bool, watch: bool) -> Exit:
     """Containers, health, addresses, versions, GPUs and the last changes, as they are now."""
+    found = [*inventory.targets(site, ROOT, path)]
+    outcome = _show_status(found, as_json)
+    try:
+        while watch:
+            time.sleep(WATCH_SECONDS)
+            outcome = _show_status(found, as_json, anew=True)
+    except KeyboardInterrupt:
+        click.echo()
+    return outcome
+
+
+def _show_status(found: Sequence[inventory.Target], as_json: bool, anew: bool = False) -> Exit:
+    """Ask the hosts and show what they say, ``anew`` in the place of what a terminal shows."""
     seen = []
-    for target in inventory.targets(site, ROOT, path):
+    for target in found:
         desired = target.stack.desired
         output = _ask(target, status.script(desired))
         seen.append((target, status.parse(output, desired)))
+    if anew:
+        click.clear()
     if as_json:
         click.echo(_json([status.as_json(target.name, state) for target, state in seen]))
     else:
@@ -215,7 +235,7 @@ def logs(path: Path, site: str, service: str, follow: bool, tail: int, since: st
         name = getattr(target.stack.site.services, service).container
         options = ["--timestamps", f"--tail={tail}", *(["--follow"] * follow)]
         options += [f"--since={since}"] if since else []
-        command = target.command(f"docker logs {' '.join(options)} {name}", terminal=follow)
+        command = target.command(shlex.join(["docker", "logs", *options, name]), terminal=follow)
         if len(found) > 1:
             click.echo(f"=== {target.name}")
         outcomes.append(subprocess.run(command, check=False).returncode)
@@ -315,12 +335,10 @@ def fetch() -> Exit:
 
 
 @cli.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(completions.SHELLS))
 def completion(shell: str) -> Exit:
     """Print what completes this program's words: eval "$(bin/stack completion bash)"."""
-    kind = get_completion_class(shell)
-    assert kind is not None
-    click.echo(kind(cli, {}, "stack", "_STACK_COMPLETE").source())
+    click.echo(completions.script(shell, cli, ROOT / "bin/stack"))
     return Exit.OK
 
 
@@ -337,7 +355,9 @@ def _change(
 ) -> Exit:
     """Show what ``work`` would do, ask, and do it."""
     runs.talk()
-    with runs.prepared(site, ROOT, path, work) as run:
+    with ExitStack() as hosts:
+        with progress(f"looking at {site}", partial(click.echo, err=True)):
+            run = hosts.enter_context(runs.prepared(site, ROOT, path, work))
         if run.failures:
             sentences = (f"{host}: {sentence}" for host, sentence in run.failures.items())
             raise click.ClickException("\n".join(sentences))
@@ -383,7 +403,7 @@ cli.add_command(secret_cli.secret)
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def model(directory: Path) -> None:
     """Write the MANIFEST of a model's files beside them; prints the revision that a site states."""
-    text = manifest_of(directory)
+    text = manifest_of(directory, partial(click.echo, err=True))
     (directory / MANIFEST).write_text(text)
     click.echo(f"revision {hashlib.sha256(text.encode()).hexdigest()}")
 

@@ -33,7 +33,8 @@ def sentence(model: type[BaseModel], detail: Mapping[str, Any], also: Iterable[s
     """
     location, wrong = detail["loc"], detail["input"]
     context = detail.get("ctx", {})
-    path = ".".join(str(part) for part in location)
+    # Pydantic calls the key of a dictionary so, where not its value is wrong.
+    path = ".".join(str(part) for part in location if part != "[key]")
     match detail["type"]:
         case "extra_forbidden":
             known = set(_fields(model, location[:-1]))

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,8 +126,8 @@ def parse_manifest(text: str) -> list[ModelFile]:
     return files
 
 
-def manifest_of(directory: Path) -> str:
-    """The manifest of the files below ``directory``, which takes a while for a large model.
+def manifest_of(directory: Path, say: Callable[[str], object] = lambda _: None) -> str:
+    """The manifest of the files below ``directory``; ``say`` hears of each before it is read.
 
     Hidden files are no part of it: downloads leave their notes there.
     """
@@ -135,6 +135,7 @@ def manifest_of(directory: Path) -> str:
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
         if path.is_file() and name != MANIFEST and not f"/{name}".count("/."):
+            say(f"reading {name} ({gigabytes(path.stat().st_size)})")
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             lines.append(f"{digest} {path.stat().st_size} {name}\n")

@@ -31,14 +31,20 @@ from stack.values import (
     Count,
     DiskSize,
     Duration,
+    ExtensionName,
+    Fingerprint,
     Folder,
     HostPort,
     Identifier,
     ImageReference,
     Interface,
+    KernelVersion,
     Memory,
     Name,
     Registry,
+    RepositoryUrl,
+    SettingName,
+    SettingValue,
     Size,
     Switch,
     Text,
@@ -162,8 +168,8 @@ class ServicesSettings(_Strict):
 
 
 class RepositorySettings(_Strict):
-    url: str = Field(pattern=r"^https?://[^\s]+[^/\s]$")
-    key: str = Field(pattern=r"^[0-9A-F]{40}$")
+    url: RepositoryUrl
+    key: Fingerprint
 
 
 class AptSettings(_Strict):
@@ -195,7 +201,7 @@ class FirewallSettings(_Strict):
 class NvidiaSettings(_Strict):
     kernel_module: KernelModule
     components: Components
-    kernel_limit: Annotated[str, Field(pattern=r"^\d+\.\d+$")] | None
+    kernel_limit: KernelVersion | None
 
 
 class SecretSource(_Strict):
@@ -300,21 +306,17 @@ class QdrantSettings(_Strict):
 
 def _postgres_setting(name: str) -> str:
     if name in POSTGRES_OWN:
-        raise ValueError(f"{name} is set by the toolkit itself; take it out")
+        raise ValueError("is set by the toolkit itself; take it out")
     return name
 
 
-PostgresSetting = Annotated[
-    str,
-    Field(pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$"),
-    AfterValidator(_postgres_setting),
-]
+PostgresSetting = Annotated[SettingName, AfterValidator(_postgres_setting)]
 
 
 class PostgresSettings(_Strict):
     database: Identifier
-    extensions: list[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]]
-    settings: dict[PostgresSetting, Annotated[str, Field(pattern=r"^[^'\\\n]*$")]]
+    extensions: list[ExtensionName]
+    settings: dict[PostgresSetting, SettingValue]
 
 
 def _secret_name(name: str) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from stack import sections
-from stack.docker.audit import AUDIT_LOG
+from stack.docker.audit import AUDIT_LOG, SHOWN
 from stack.docker.spec import Container, Desired
 
 LAST_DEPLOYS = 5
@@ -67,10 +67,16 @@ def parse(output: str, desired: Desired) -> Status:
         tuple(_row(container, live.get(container.name)) for container in desired.containers),
         parts["docker"].strip(),
         tuple(line for line in parts["gpus"].splitlines() if line.strip()),
-        tuple(_deploys(json.loads(line) for line in parts["changes"].splitlines() if line.strip()))[
-            -LAST_DEPLOYS:
-        ],
+        tuple(_deploys(_changes(parts["changes"])))[-LAST_DEPLOYS:],
     )
+
+
+def _changes(log: str) -> Iterator[dict[str, Any]]:
+    """The lines of the audit log that stand for a change; one that failed has a second line."""
+    for line in filter(str.strip, log.splitlines()):
+        entry: dict[str, Any] = json.loads(line)
+        if entry["action"] != SHOWN and "failure" not in entry:
+            yield entry
 
 
 def _deploys(changes: Iterable[dict[str, Any]]) -> Iterator[Deploy]:

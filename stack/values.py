@@ -55,7 +55,8 @@ def _pinned(reference: str) -> str:
 
 def _folder(path: str) -> str:
     if not (ROOT / path).is_dir():
-        raise ValueError(f"there is no folder {path!r} in the checkout")
+        where = "" if Path(path).is_absolute() else " in the checkout"
+        raise ValueError(f"there is no folder {path!r}{where}")
     return path
 
 
@@ -112,6 +113,56 @@ Url = Annotated[
         _matching(r"https?://[^\s/]+(/\S*)?", "is no URL; write http:// or https://...")
     ),
     Field(title="URL"),
+]
+RepositoryUrl = Annotated[
+    str,
+    AfterValidator(
+        _matching(
+            r"https?://\S+[^/\s]",
+            "is no URL of a repository; write http:// or https://..., without / at its end",
+        )
+    ),
+    Field(title="URL"),
+]
+Fingerprint = Annotated[
+    str,
+    AfterValidator(
+        _matching(
+            r"[0-9A-F]{40}",
+            "is no fingerprint of a key; write its 40 digits 0-9 and A-F, without spaces",
+        )
+    ),
+    Field(title="fingerprint"),
+]
+KernelVersion = Annotated[
+    str,
+    AfterValidator(
+        _matching(r"\d+\.\d+", "is no version of a kernel; write two numbers, such as 6.12")
+    ),
+    Field(title="version such as 6.12"),
+]
+SettingName = Annotated[
+    str,
+    AfterValidator(
+        _matching(
+            r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?",
+            "is no name of a setting; use small letters, digits and _, beginning with a letter",
+        )
+    ),
+]
+SettingValue = Annotated[
+    str,
+    AfterValidator(
+        _matching(r"[^'\\\n]*", "has a quote, a backslash or a line break; write it without")
+    ),
+    Field(title="text"),
+]
+ExtensionName = Annotated[
+    str,
+    AfterValidator(
+        _matching(r"[a-z0-9_-]+", "is no name of an extension; use small letters, digits, _ and -")
+    ),
+    Field(title="name"),
 ]
 Registry = Annotated[
     str,

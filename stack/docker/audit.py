@@ -8,10 +8,19 @@ from stack.docker.plan import Change, Step
 
 AUDIT_LOG = "/var/log/saiga-stack/audit.jsonl"
 
+# What was written although nothing changed: somebody looked at a secret.
+SHOWN = "show"
+
+# sudo takes SSH_CLIENT out of the environment; the process that called it still has it.
 _APPEND = r"""
+client=${SSH_CLIENT:-} process=$$
+while [ -z "$client" ] && [ "${process:-0}" -gt 1 ]; do
+    client=$(tr '\0' '\n' 2>/dev/null </proc/$process/environ | sed -n 's/^SSH_CLIENT=//p')
+    process=$(sed 's/.*) //' /proc/$process/stat | cut -d' ' -f2)
+done
 mkdir -p -m 0750 %(folder)s &&
 printf '{"at": "%%s", "from": "%%s", %%s\n' "$(date -u +%%Y-%%m-%%dT%%H:%%M:%%SZ)" \
-    %(origin)s"${SSH_CLIENT:+ ${SSH_CLIENT%%%% *}}" %(rest)s >>%(log)s
+    %(origin)s"${client:+ ${client%%%% *}}" %(rest)s >>%(log)s
 """
 
 

@@ -16,6 +16,8 @@ from stack.pyinfra.site import Stack, stack_of
 from stack.site import SiteError
 
 CONNECT_SECONDS = 15
+# OpenSSH takes them from nobody but a terminal.
+PASSWORDS = ("ssh_password", "ssh_key_password")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class Target:
     ssh: tuple[str, ...] | None
     stack: Stack
     shell: tuple[str, ...] = ("sh", "-c")
+
+    @property
+    def sudo(self) -> bool:
+        return self.shell[0] == "sudo"
 
     def command(self, script: str, terminal: bool = False) -> list[str]:
         """The command line that runs a shell script on the host, ``terminal`` on one of its own."""
@@ -82,12 +88,23 @@ def targets(site: str, root: Path, inventory: Path | None = None) -> Iterator[Ta
     for host in hosts_of(site, load_inventory(inventory or root / "inventory.py", root)):
         local = host.name.startswith("@local")
         address = "127.0.0.1" if local else str(host.data.get("ssh_hostname", host.name))
-        ssh = None if local else tuple(_ssh_command(host.data, address))
+        ssh = None if local else tuple(_ssh_command(host, address))
         shell = ("sudo", "-n", "sh", "-c") if host.data.get("_sudo") else ("sh", "-c")
         yield Target(host.name, address, ssh, stack_of(host), shell)
 
 
-def _ssh_command(data: Any, address: str) -> Iterator[str]:
+def _ssh_command(host: Host, address: str) -> Iterator[str]:
+    """OpenSSH's command line for a host; it trusts the keys that pyinfra trusts.
+
+    Raises SiteError when the host's data have a password, which only pyinfra can use.
+    """
+    data: Any = host.data
+    for key in PASSWORDS:
+        if data.get(key):
+            raise SiteError(
+                f"{host.name}: {key} serves pyinfra alone; this command logs in by OpenSSH, which"
+                " needs a key without a passphrase (ssh_key), or an agent"
+            )
     yield "ssh"
     options = {
         "ssh_key": "IdentityFile",
@@ -100,5 +117,7 @@ def _ssh_command(data: Any, address: str) -> Iterator[str]:
     for key, option in options.items():
         if value := data.get(key):
             yield from ("-o", f"{option}={value}")
+    known = data.get("ssh_strict_host_key_checking") or "accept-new"
+    yield from ("-o", f"StrictHostKeyChecking={known}")
     yield from ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}")
     yield address

@@ -21,6 +21,7 @@ from stack.pyinfra import lock
 from stack.pyinfra.facts import AptSources
 from stack.pyinfra.observations import forget, machine
 from stack.pyinfra.refuse import failed, refuse
+from stack.pyinfra.remote import at_work
 from stack.pyinfra.site import Stack
 from stack.pyinfra.tasks import Commands, carry_out
 from stack.tasks import Task
@@ -123,6 +124,10 @@ class _Reboot(PyinfraCommand):
         return "reboot"
 
     def execute(self, state: State, host: Host, connector_arguments: Any) -> bool:
+        with at_work(host, "machine: reboot"):
+            return self._execute(host, connector_arguments)
+
+    def _execute(self, host: Host, connector_arguments: Any) -> bool:
         before = self._ask(host, BOOT_ID, connector_arguments)
         self._ask(host, "systemctl reboot", connector_arguments)
         # What holds sudo's password stood in the host's temporary folder.

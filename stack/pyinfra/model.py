@@ -45,7 +45,7 @@ class _Bring(PyinfraCommand):
         return f"fetch {self.model.name} at {self.model.revision[:12]}"
 
     def execute(self, state: State, host: Host, connector_arguments: Any) -> bool:
-        remote = PyinfraRemote(host, dict(connector_arguments), _nothing, _nothing)
+        remote = PyinfraRemote(host, dict(connector_arguments), _nothing, _nothing, repr(self))
         try:
             Delivery(remote, self.model).bring(self.state)
         except (ModelError, RemoteError) as error:

@@ -86,7 +86,7 @@ class Converge(PyinfraCommand):
             forget(host)
             return observed
 
-        remote = PyinfraRemote(host, dict(connector_arguments), observe, _context)
+        remote = PyinfraRemote(host, dict(connector_arguments), observe, _context, self.subject)
         try:
             apply(remote, desired, self.subject, self.stack.adopt)
         except (ApplyError, RemoteError, Refusal) as error:

@@ -4,6 +4,7 @@ import getpass
 import io
 import socket
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from pyinfra.api import Host, StringCommand
@@ -12,6 +13,7 @@ from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
 from stack.docker.apply import RemoteError
 from stack.docker.observe import Observed
 from stack.docker.spec import Container
+from stack.progress import progress
 
 LAST_LINES = 15
 
@@ -27,8 +29,16 @@ def operation_arguments(host: Host) -> dict[str, Any]:
     return {key: given[key] for key in CONNECTOR_ARGUMENT_KEYS if key in given}
 
 
+def at_work(host: Host, doing: str) -> AbstractContextManager[None]:
+    """Tell the operator now and then that what takes long is still being done."""
+    return progress(f"    still: {doing}", host.log)
+
+
 class PyinfraRemote:
-    """Runs everything over the connection and with the privileges of the running operation."""
+    """Runs everything over the connection and with the privileges of the running operation.
+
+    ``doing`` is what it is for; the line of a step that is said takes its place.
+    """
 
     def __init__(
         self,
@@ -36,25 +46,29 @@ class PyinfraRemote:
         arguments: dict[str, object],
         observe: Callable[[], Observed],
         context: Callable[[Container], bytes],
+        doing: str,
     ) -> None:
         self._host = host
         self._arguments = arguments
         self._observe = observe
         self._context = context
+        self._doing = doing
 
     @property
     def origin(self) -> str:
         return operator()
 
     def run(self, script: str) -> str:
-        ok, output = self._host.run_shell_command(StringCommand(script), **self._arguments)
+        with at_work(self._host, self._doing):
+            ok, output = self._host.run_shell_command(StringCommand(script), **self._arguments)
         if not ok:
             lines = output.output.splitlines()[-LAST_LINES:]
             raise RemoteError("\n".join(lines) or "the command failed without a word")
         return output.stdout
 
     def put(self, content: bytes, path: str) -> None:
-        ok = self._host.put_file(io.BytesIO(content), path, **self._arguments)
+        with at_work(self._host, self._doing):
+            ok = self._host.put_file(io.BytesIO(content), path, **self._arguments)
         if not ok:
             raise RemoteError(f"could not write {path}")
 
@@ -62,7 +76,10 @@ class PyinfraRemote:
         return self._observe()
 
     def context(self, container: Container) -> bytes:
-        return self._context(container)
+        with at_work(self._host, self._doing):
+            return self._context(container)
 
     def say(self, text: str) -> None:
+        if not text.startswith(" "):
+            self._doing = text
         self._host.log(text)

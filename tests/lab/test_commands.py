@@ -1,12 +1,14 @@
 """The operator's commands on a deployed host: what they say, and that it is so."""
 
 import json
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import Lab
+from tests.lab.conftest import ROOT, Lab
 from tests.lab.data import Data
 from tests.lab.deploys import variant
 
@@ -57,8 +59,24 @@ def test_status_and_logs(lab: Lab) -> None:
     names = [container["name"] for container in host["containers"]]
     assert names == [container.name for container in lab.desired.containers]
     assert host["healthy"] and host["deploys"]
+    (gpu,) = host["gpus"]
+    assert gpu.startswith("0, NVIDIA GeForce RTX 4090, 560.35.03, ")
     assert "Running on http" in lab.stack("logs", "lab", "webbot2").text
     assert lab.stack("logs", "lab", "webbot").status == 1
+    assert lab.stack("logs", "lab", "webbot2", "--since=1m; touch /run/typed").status != 0
+    lab.run("test ! -e /run/typed")
+
+
+def test_status_is_watched_until_it_is_interrupted() -> None:
+    watch = subprocess.Popen(
+        [ROOT / "bin/stack", "status", "lab", "--watch"], stdout=subprocess.PIPE, text=True
+    )
+    assert watch.stdout
+    tables = (line for line in watch.stdout if line.startswith("lab: Docker "))
+    assert next(tables) == next(tables)
+    watch.send_signal(signal.SIGINT)
+    rest, _ = watch.communicate(timeout=60)
+    assert (watch.returncode, "\x1b" in rest) == (0, False)
 
 
 def test_doctor_names_what_is_in_the_way(lab: Lab, tmp_path: Path) -> None:

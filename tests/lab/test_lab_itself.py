@@ -32,6 +32,19 @@ def test_ssh_adds_nothing_to_a_command() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (7, "in\n", "err\n")
 
 
+def test_make_ssh_passes_a_command_and_its_output_on() -> None:
+    """Whatever fails, make ends with 2; what it failed with stands in its last line."""
+    command = """echo "$HOME it's $((3 * 4))"; echo err >&2; exit 7"""
+    done = subprocess.run(
+        ["make", "-s", "ssh", f"CMD={command}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "/root it's 12\n")
+    assert done.stderr.splitlines()[-2] == "err"
+    assert done.stderr.endswith("ssh] Error 7\n")
+    done = subprocess.run(["make", "-s", "ssh", "CMD=exit 0"], cwd=ROOT, capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"")
+
+
 def test_exec_keeps_the_directory_the_input_and_the_exit_status() -> None:
     done = lab("exec", "--", "sh", "-c", "pwd; cat; exit 9", stdin="in\n")
     assert (done.returncode, done.stdout) == (9, f"{ROOT}\nin\n")

@@ -1,9 +1,7 @@
-"""The command line itself: exit status, sentences, completion, progress. No host is needed."""
+"""The command line itself: exit status, sentences, completion. No host is needed."""
 
 import os
-import pty
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -78,11 +76,23 @@ def test_a_wrong_site_is_named_by_every_command(
         assert (status, sentence in said, "Traceback" in said) == (1, True, False), said
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_for_three_shells(shell: str) -> None:
-    status, said = stack("completion", shell)
+@pytest.mark.parametrize("password", ["ssh_password", "ssh_key_password"])
+def test_a_password_that_only_pyinfra_can_use(inventory: Path, password: str) -> None:
+    (inventory.parent / "group_data/course.py").write_text(f"{password} = 'opensesame'\n")
+    for command in (("status",), ("doctor",), ("logs", "saiga")):
+        status, said = stack("--inventory", str(inventory), command[0], "course", *command[1:])
+        assert (status, said) == (
+            1,
+            f"stack: 192.0.2.1: {password} serves pyinfra alone; this command logs in by OpenSSH,"
+            " which needs a key without a passphrase (ssh_key), or an agent\n",
+        )
+
+
+def test_a_manifest_says_what_it_reads(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    status, said = stack("model", str(tmp_path))
     assert status == 0
-    assert f"_STACK_COMPLETE={shell}_complete" in said
+    assert said.startswith("reading config.json (0.0 MB)\nrevision ")
 
 
 @pytest.mark.parametrize(
@@ -101,31 +111,3 @@ def test_completion_knows_commands_sites_and_services(
     status, said = stack(_STACK_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(number))
     assert status == 0
     assert {row.partition(",")[2] for row in said.splitlines()} == completed
-
-
-SLOW = (
-    "import time; from stack import progress; progress.QUIET_SECONDS = 0.2\n"
-    "with progress.progress('looking'): time.sleep({seconds})"
-)
-
-
-def test_progress_is_silent_where_it_is_quick_and_has_no_codes_off_a_terminal() -> None:
-    for seconds, said in ((0, ""), (0.5, "looking: 0 s\n")):
-        run = subprocess.run(
-            [sys.executable, "-c", SLOW.format(seconds=seconds)],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        assert (run.stdout, run.stderr) == ("", said)
-
-
-def test_progress_leaves_nothing_on_a_terminal() -> None:
-    near, far = pty.openpty()
-    subprocess.run(
-        [sys.executable, "-c", SLOW.format(seconds=0.5)], cwd=ROOT, check=True, stderr=far
-    )
-    said = os.read(near, 1000).decode()
-    assert said.startswith("\rlooking: 0 s")
-    assert said.endswith(" \r")

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+OPERATIONS = ROOT / "docs/operations.md"
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 
 
@@ -46,6 +47,13 @@ def test_every_command_line_can_be_typed(commands: dict[str, str], page: Path) -
         for option in (word for word in words[1:] if word.startswith("-")):
             option = option.partition("=")[0].rstrip(".,)")
             assert re.search(rf"{option}\b", commands[words[0]]), words
+
+
+def test_every_command_has_its_exit_status(commands: dict[str, str]) -> None:
+    rows = re.findall(
+        r"^\| `bin/stack (\S+)[^|]*\|[^|]+\| ([^|]+) \|$", OPERATIONS.read_text(), re.M
+    )
+    assert {name.rstrip("`") for name, _ in rows} == commands.keys()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

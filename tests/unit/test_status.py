@@ -20,13 +20,18 @@ def container(name: str, status: str, health: str, image: str, address: str) -> 
 
 def answer(*containers: dict[str, object]) -> str:
     changes = (
-        ("2026-01-30T09:00:00Z", "you@there", "network mlopsnew"),
-        ("2026-01-31T12:00:00Z", "me@here", "container grafana_new"),
-        ("2026-01-31T12:00:09Z", "me@here", "container grafana_new"),
-        ("2026-01-31T12:00:09Z", "me@here", "container webbot2"),
-        ("2026-01-31T17:00:00Z", "me@here", "container webbot2"),
+        ("2026-01-30T09:00:00Z", "you@there", "network mlopsnew", {}),
+        ("2026-01-31T12:00:00Z", "me@here", "container grafana_new", {}),
+        ("2026-01-31T12:00:09Z", "me@here", "container grafana_new", {}),
+        ("2026-01-31T12:00:09Z", "me@here", "container webbot2", {}),
+        ("2026-01-31T12:00:19Z", "me@here", "container webbot2", {"failure": "it is exited"}),
+        ("2026-01-31T15:00:00Z", "me@here", "secret grafana_admin", {"action": "show"}),
+        ("2026-01-31T17:00:00Z", "me@here", "container webbot2", {}),
     )
-    log = [json.dumps({"at": at, "from": by, "subject": what}) for at, by, what in changes]
+    log = [
+        json.dumps({"at": at, "from": by, "subject": what, "action": "start", **more})
+        for at, by, what, more in changes
+    ]
     return "\n".join(
         (
             "=== saiga-stack containers",

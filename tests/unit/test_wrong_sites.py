@@ -224,11 +224,26 @@ WRONG: list[tuple[str, str | list[str]]] = [
     ),
     (
         "postgres = {'settings': {'port': '5433'}}",
-        "postgres.settings.port.[key]: port is set by the toolkit itself; take it out",
+        "postgres.settings.port: is set by the toolkit itself; take it out",
+    ),
+    (
+        "postgres = {'settings': {'Work-Mem': '1MB'}}",
+        "postgres.settings.Work-Mem: 'Work-Mem' is no name of a setting; use small letters, digits"
+        " and _, beginning with a letter",
+    ),
+    (
+        "postgres = {'settings': {'work_mem': \"'1MB'\"}}",
+        "postgres.settings.work_mem: \"'1MB'\" has a quote, a backslash or a line break; write it"
+        " without",
+    ),
+    (
+        "postgres = {'extensions': ['pg trgm']}",
+        "postgres.extensions.0: 'pg trgm' is no name of an extension; use small letters, digits, _"
+        " and -",
     ),
     (
         "secrets = {'grafana': {'file': '/tmp/x'}}",
-        "secrets.grafana.[key]: there is no secret of that name; there are postgres_superuser,"
+        "secrets.grafana: there is no secret of that name; there are postgres_superuser,"
         " postgres_project_api, postgres_agent_exporter, qdrant_api_key, qdrant_read_only_key,"
         " saiga_api_key, grafana_admin, webbot2_session",
     ),
@@ -251,11 +266,17 @@ WRONG: list[tuple[str, str | list[str]]] = [
     ),
     (
         "apt = {'docker': {'key': '0x9DC8'}}",
-        "apt.docker.key: string should match pattern '^[0-9A-F]{40}$', not '0x9DC8'",
+        "apt.docker.key: '0x9DC8' is no fingerprint of a key; write its 40 digits 0-9 and A-F,"
+        " without spaces",
+    ),
+    (
+        "apt = {'docker': {'url': 'https://mirror.example/docker/'}}",
+        "apt.docker.url: 'https://mirror.example/docker/' is no URL of a repository; write http://"
+        " or https://..., without / at its end",
     ),
     (
         "nvidia = {'kernel_limit': '6'}",
-        "nvidia.kernel_limit: string should match pattern '^\\d+\\.\\d+$', not '6'",
+        "nvidia.kernel_limit: '6' is no version of a kernel; write two numbers, such as 6.12",
     ),
     (
         "prometheus = {'retention_time': 'a week'}",

@@ -2,6 +2,7 @@
 row: the question it asks is stored like any other."""
 
 import json
+import shlex
 import socket
 import subprocess
 import time
@@ -73,12 +74,13 @@ def desired(target: Target) -> Desired:
 @pytest.fixture(scope="session")
 def host(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Host:
     if target.ssh is None:
-        return testinfra.get_host("local://")
-    config = tmp_path_factory.mktemp("ssh") / "config"
-    control = f"ControlMaster auto\nControlPersist 60\nControlPath {config.parent}/%C\n"
-    options = [option.replace("=", " ", 1) for option in target.ssh[2:-1:2]]
-    config.write_text("\n".join(options) + "\n" + control)
-    return testinfra.get_host(f"ssh://{target.address}", ssh_config=str(config))
+        return testinfra.get_host("local://", sudo=target.sudo)
+    return testinfra.get_host(
+        f"ssh://{target.address}",
+        sudo=target.sudo,
+        ssh_extra_args=shlex.join(target.ssh[1:-1]),
+        controlpath=str(tmp_path_factory.mktemp("ssh") / "%%C"),
+    )
 
 
 def _inspect(host: Host, names: list[str]) -> dict[str, Any]:

@@ -641,13 +641,19 @@ def test_a_shell_takes_every_script(tmp_path: Path) -> None:
 # The audit log
 
 
-def audited(remote: Shell, folder: Path) -> list[dict[str, object]]:
+# A shell as sudo gives it: of the connection it knows nothing but who called it.
+UNDER_SUDO = ("sh", "-c", "env -i PATH=$PATH sh; exit $?")
+
+
+def audited(
+    remote: Shell, folder: Path, shell: tuple[str, ...] = ("sh",)
+) -> list[dict[str, object]]:
     """The lines that a host's shell makes of what was to be logged."""
     own = str(folder / "log")
     for script in remote.audit:
         script = script.replace(AUDIT_LOG.rpartition("/")[0], own)
         environment = {"PATH": "/usr/bin:/bin", "SSH_CLIENT": "192.0.2.7 50000 22"}
-        subprocess.run(["sh"], input=script, text=True, check=True, env=environment)
+        subprocess.run([*shell], input=script, text=True, check=True, env=environment)
     log = Path(own) / AUDIT_LOG.rpartition("/")[2]
     return [json.loads(line) for line in log.read_text().splitlines()]
 
@@ -663,7 +669,7 @@ def test_every_change_has_a_line_before_it_is_made(tmp_path: Path) -> None:
     assert AUDIT_LOG in remote.scripts[0]
     (line,) = audited(remote, tmp_path)
     assert str(line.pop("at")).endswith("Z")
-    assert str(line.pop("from")).startswith("anna@office")
+    assert line.pop("from") == "anna@office 192.0.2.7"
     assert line == {
         "subject": "container plain",
         "action": "replace the container",
@@ -674,6 +680,13 @@ def test_every_change_has_a_line_before_it_is_made(tmp_path: Path) -> None:
         ],
     }
     assert "opensesame" not in "".join(remote.audit + remote.said)
+
+
+def test_a_line_names_the_address_under_sudo_too(tmp_path: Path) -> None:
+    remote = shell(state("plain", "exited"))
+    apply(remote, remote.host.desired, "container plain")
+    (line,) = audited(remote, tmp_path, UNDER_SUDO)
+    assert line["from"] == "anna@office 192.0.2.7"
 
 
 def test_a_change_that_failed_has_a_second_line(tmp_path: Path) -> None:
