@@ -240,7 +240,10 @@ class _Topology:
         query = f"psql -U postgres -d {MAINTENANCE} -qtAc 'SELECT 1'"
         ready = f"pg_isready -q -h 127.0.0.1 && {query}"
         networks = [str(self.site.networks[network].subnet) for network in service.addresses]
-        initialised = (self.root / "files/postgres/initialised.sh").read_text()
+        scripts = {
+            f"{config}/start.sh": "start.sh",
+            f"{CONFIG_DIR}/postgres-init/initialised.sh": "initialised.sh",
+        }
         trial = Trial(
             container=name,
             image=service.image,
@@ -253,11 +256,11 @@ class _Topology:
             "postgres",
             health=ready,
             gate=Gate("answers SELECT 1", f'docker exec {name} sh -c "{ready}"', deadline=120),
+            entrypoint=("sh", "/etc/postgresql/start.sh"),
             command=("postgres", "-c", "config_file=/etc/postgresql/postgresql.conf"),
             environment={
                 "PGPORT": str(self.site.services.postgres.ports["sql"].inside),
                 "POSTGRES_DB": database,
-                "POSTGRES_PASSWORD_FILE": f"/run/secrets/{POSTGRES_SUPERUSER.name}",
                 "POSTGRES_INITDB_ARGS": "--data-checksums --auth-host=scram-sha-256",
             },
             user=user,
@@ -277,7 +280,10 @@ class _Topology:
             files=(
                 self.render("postgres/postgresql.conf.j2", f"{config}/postgresql.conf"),
                 self.render("postgres/pg_hba.conf.j2", f"{config}/pg_hba.conf", networks=networks),
-                ConfigFile(f"{CONFIG_DIR}/postgres-init/initialised.sh", initialised, live=True),
+                *(
+                    ConfigFile(path, (self.root / "files/postgres" / name).read_text(), live=True)
+                    for path, name in scripts.items()
+                ),
             ),
             check=postgres_check(trial),
             reload=reload_command(name),
@@ -611,7 +617,8 @@ class _Topology:
             ),
             environment={
                 "GF_SERVER_HTTP_PORT": str(port),
-                "GF_SECURITY_ADMIN_PASSWORD__FILE": f"/run/secrets/{GRAFANA_ADMIN.name}",
+                # Read by Grafana itself; the image's script puts what __FILE names into this.
+                "GF_SECURITY_ADMIN_PASSWORD": f"$__file{{/run/secrets/{GRAFANA_ADMIN.name}}}",
                 "GF_USERS_DEFAULT_LANGUAGE": "ru-RU",
                 "GF_ANALYTICS_REPORTING_ENABLED": "false",
                 "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",

@@ -158,7 +158,15 @@ def test_no_secret_is_in_an_environment(seed: Desired) -> None:
     for container in seed.containers:
         for name, value in container.environment.items():
             if any(word in name.upper() for word in ("PASSWORD", "SECRET", "KEY", "TOKEN")):
-                assert value.startswith("/run/secrets/") or name == "SAIGA_MAX_TOKENS"
+                is_file = value.startswith(("/run/secrets/", "$__file{/run/secrets/"))
+                assert is_file or name == "SAIGA_MAX_TOKENS"
+
+
+def test_no_image_of_others_moves_a_secret_into_its_environment(seed: Desired) -> None:
+    """The start scripts of PostgreSQL's and Grafana's images do so with NAME_FILE, NAME__FILE."""
+    for container in seed.containers:
+        if container.build is None:
+            assert not [name for name in container.environment if name.endswith("_FILE")]
 
 
 def test_files_of_an_unchanged_site_hash_the_same(site: Site) -> None:
