@@ -54,7 +54,7 @@ BATCHES: dict[str, tuple[str, ...]] = {
     ),
     "files and images": (
         "Prometheus: file edited",
-        "PostgreSQL: setting edited and loaded",
+        "PostgreSQL: settings edited and loaded",
         "Qdrant: file edited, not read",
         "Grafana: file with another owner",
         "Grafana: dashboard edited",
@@ -78,7 +78,7 @@ BATCHES: dict[str, tuple[str, ...]] = {
         "set aside, new one started",
         "set aside, new one wrong",
         "Prometheus: folder deleted",
-        "PostgreSQL: restart-only setting edited and loaded",
+        "PostgreSQL: restart-only settings edited and loaded",
         "Qdrant: file edited and read",
         "Grafana: folder of dashboards deleted",
         "daemon.json: a key of ours changed, a foreign one added",
@@ -109,6 +109,7 @@ BATCHES: dict[str, tuple[str, ...]] = {
     "strangers": (
         "container and volume not made by us",
         "volume with a foreign label",
+        "PostgreSQL: settings edited, loaded and put back",
         "network not made by us, a stranger in it",
         "an address of ours held by a stranger",
     ),
