@@ -183,7 +183,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a card too small": (
         {"saiga": {"weights": "40g"}},
         "",
-        "saiga.max_model_len: 2048 tokens of /models/smollm2-135m-instruct need 42.1 GiB",
+        "saiga.max_model_len: 2048 tokens of /models/smollm2-135m-instruct need 41.7 GiB",
     ),
     "disk": ({"base": {"free_disk": "90000g"}}, "", "base.free_disk: 90000g must be free"),
     "image too new": (

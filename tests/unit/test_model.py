@@ -245,6 +245,7 @@ def test_memory_of_the_seeds_model() -> None:
     assert found.kv_per_token == 163_840
     assert found.contexts == pytest.approx(4.0, abs=0.3)
     assert str(found).startswith(
-        "memory: weights 7.78 GiB, KV cache 160 KiB a token, 3.05 GiB a context of 20000 tokens; "
+        "memory: weights 7.78 GiB, KV cache 160 KiB a token, 3.05 GiB a context of 20000 tokens, by"
+        " config.json; "
     )
     assert memory("{}", weights, 20000, None) is None
