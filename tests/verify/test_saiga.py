@@ -7,7 +7,7 @@ import pytest
 import requests
 from testinfra.host import Host
 
-from stack.model import parse_state, state_script
+from stack.model import damaged_script, parse_state, state_script
 from stack.secrets import SAIGA_API_KEY
 from stack.site import Site
 from stack.topology import model_of, model_path
@@ -37,6 +37,7 @@ def test_its_files_are_whole(host: Host, site: Site) -> None:
     state = parse_state(host.check_output(state_script(model)).splitlines())
     assert state.complete
     assert state.wrong == ()
+    assert host.check_output(damaged_script(model)) == ""
 
 
 def test_a_completion(published: Callable[..., str], host: Host, site: Site) -> None:
