@@ -46,5 +46,18 @@ def test_a_completion(published: Callable[..., str], host: Host, site: Site) -> 
     assert answer["usage"]["completion_tokens"] >= 1
 
 
+def test_sampling_defaults(published: Callable[..., str], host: Host, site: Site) -> None:
+    """From the same seed, a request without parameters draws what one with the site's draws, and
+    one with others does not."""
+
+    def drawn(**parameters: float) -> str:
+        body = {"model": site.saiga.served_name, "prompt": "1", "max_tokens": 24, "seed": 1}
+        answer = _ask(published, host, "/v1/completions", json=body | parameters)
+        return str(answer["choices"][0]["text"])
+
+    asked = {"temperature": site.saiga.temperature, "top_p": site.saiga.top_p}
+    assert drawn() == drawn(**asked) != drawn(temperature=2, top_p=1)
+
+
 def test_nobody_asks_without_the_key(published: Callable[..., str]) -> None:
     assert requests.get(f"{published('saiga')}/v1/models", timeout=10).status_code == 401
