@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 MODELS_DIR = "/var/lib/saiga-stack/models"
@@ -32,9 +32,13 @@ class ModelFile:
     digest: str
 
     @property
+    def has_sha256(self) -> bool:
+        return len(self.digest) == 64
+
+    @property
     def sum_command(self) -> str:
         """A shell command that prints the digest of its standard input."""
-        if len(self.digest) == 64:
+        if self.has_sha256:
             return "sha256sum"
         return f"{{ printf 'blob {self.size}\\0'; cat; }} | sha1sum"
 
@@ -61,6 +65,29 @@ class Model:
     @property
     def partial(self) -> str:
         return f"{self.path}.partial"
+
+    @property
+    def needs_commit(self) -> bool:
+        """Whether the revision is the beginning of a commit: the Hub takes whole ones only."""
+        return self.kind == "hub" and len(self.revision) < 40
+
+    @property
+    def commits_url(self) -> str:
+        return f"{self.source}/api/models/{self.name}/commits/main"
+
+    def at_commit(self, commits: str) -> "Model":
+        """The model at the one commit of the Hub's list that begins with the revision."""
+        try:
+            names = {str(entry["id"]) for entry in json.loads(commits)}
+        except (ValueError, KeyError, TypeError):
+            names = set()
+        found = [name for name in names if name.startswith(self.revision)]
+        if len(found) != 1:
+            raise ModelError(
+                f"saiga.source.revision: {'more than one' if found else 'no'} commit of"
+                f" {self.commits_url} begins with {self.revision}; state all forty digits"
+            )
+        return replace(self, revision=found[0])
 
     @property
     def listing_url(self) -> str:
@@ -153,6 +180,15 @@ def state_script(model: Model) -> str:
         f" for other in {shlex.quote(model.folder)}/*; do"
         f" case $other in '{model.path}'|'{model.partial}'|*'/*') ;;"
         ' *) echo "other ${other##*/}" ;; esac; done; true'
+    )
+
+
+def damaged_script(model: Model) -> str:
+    """Prints what sha256sum says about each delivered file that is not the manifest's: it reads
+    them all."""
+    return (
+        f"cd {shlex.quote(model.path)} &&"
+        f" sed -E 's/^(\\S+) [0-9]+ /\\1  /' {MANIFEST} | sha256sum --check --quiet 2>&1 || true"
     )
 
 

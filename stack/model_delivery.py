@@ -29,13 +29,15 @@ class Delivery:
     def __init__(self, host: Host, model: Model) -> None:
         self._host = host
         self._model = model
+        self._source = model
 
     def bring(self, state: State) -> None:
         """Fetch what is not there. Raises ModelError; what was fetched stays for the next try."""
         model = self._model
         place = model.path if state.complete else model.partial
-        listing = self._listing()
-        files = model.files(listing)
+        if model.needs_commit:
+            self._source = model.at_commit(self._text(model.commits_url))
+        files = self._source.files(self._listing())
         self._host.run(f"mkdir -p {shlex.quote(place)}")
         todo = list(missing(files, self._sizes(place)))
         self._check_disk(sum(file.size - there for file, there in todo))
@@ -55,10 +57,13 @@ class Delivery:
                     f"saiga.source.path: {path} cannot be read ({error}); make it with"
                     f" python -m stack model {model.source}"
                 ) from None
+        return self._text(self._source.listing_url)
+
+    def _text(self, url: str) -> str:
         try:
-            return self._host.run(f"curl -sSfL -m 60 {shlex.quote(model.listing_url)}")
+            return self._host.run(f"curl -sSfL -m 60 {shlex.quote(url)}")
         except RemoteError as error:
-            raise ModelError(f"the host cannot reach {model.listing_url}: {error}") from None
+            raise ModelError(f"the host cannot reach {url}: {error}") from None
 
     def _sizes(self, place: str) -> dict[str, int]:
         found = self._host.run(f"cd {shlex.quote(place)} && find . -type f -printf '%s %P\\n'")
@@ -97,11 +102,11 @@ class Delivery:
     def _where(self, file: ModelFile) -> str:
         if self._model.kind == "directory":
             return f"{self._model.source}/{file.path}"
-        return self._model.url(file)
+        return self._source.url(file)
 
     def _download(self, file: ModelFile, part: str, there: int) -> None:
         """In slices of time, each going on where the last one ended."""
-        url, idle = self._model.url(file), 0
+        url, idle = self._source.url(file), 0
         script = (
             f"curl -sSfL --connect-timeout 10 --max-time {SLICE_SECONDS} -C - -o"
             f" {shlex.quote(part)} {shlex.quote(url)} 2>&1; status=$?;"
@@ -142,10 +147,18 @@ class Delivery:
             raise ModelError(f"saiga.source.path: {source} cannot be read: {error}") from None
 
     def _finish(self, files: list[ModelFile], place: str) -> None:
-        """The manifest is written last, over what lies there, and then the folder gets its name."""
-        lines = "".join(f"{file.digest} {file.size} {file.path}\n" for file in files)
-        self._host.put(lines.encode(), f"{place}/{MANIFEST}.new")
+        """The manifest is written last, over what lies there, and then the folder gets its name.
+
+        It has a SHA-256 for every file: ours, of what was proven, where the Hub has none.
+        """
         quoted = shlex.quote(place)
+        digests = {file.path: file.digest for file in files}
+        if blobs := [file.path for file in files if not file.has_sha256]:
+            names = " ".join(map(shlex.quote, blobs))
+            sums = self._host.run(f"cd {quoted} && sha256sum -- {names}").splitlines()
+            digests |= {path: line[:64] for path, line in zip(blobs, sums, strict=True)}
+        lines = "".join(f"{digests[file.path]} {file.size} {file.path}\n" for file in files)
+        self._host.put(lines.encode(), f"{place}/{MANIFEST}.new")
         done = (
             f"cd {quoted} && chmod 0644 {MANIFEST}.new && mv {MANIFEST}.new {MANIFEST} && sync -f ."
         )

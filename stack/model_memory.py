@@ -4,11 +4,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from stack.values import GIB
+from stack.site import SaigaSettings
+from stack.values import GIB, parse_size
 
 # Bytes of one value of the KV cache: bfloat16 or float16.
 KV_BYTES = 2
-# Activations, CUDA graphs and what the driver takes, on a 24 GB card: an estimate.
+# Beside weights and cache: activations of a step, CUDA graphs and what CUDA itself takes, on a
+# 24 GB card. An estimate from logs of vLLM 0.8; the exact number is in the log of each start.
 OVERHEAD = int(1.6 * GIB)
 
 
@@ -19,7 +21,13 @@ class Memory:
     weights: int
     kv_per_token: int
     context: int
-    available: int | None
+    available: int | None = None
+    source: str = "config.json"
+
+    @property
+    def needed(self) -> int:
+        """Bytes that one request of the longest length needs on the card."""
+        return self.weights + self.kv_per_token * self.context + OVERHEAD
 
     @property
     def contexts(self) -> float | None:
@@ -32,7 +40,7 @@ class Memory:
         text = (
             f"memory: weights {self.weights / GIB:.2f} GiB, KV cache {self.kv_per_token / 1024:g}"
             f" KiB a token, {self.kv_per_token * self.context / GIB:.2f} GiB a context of"
-            f" {self.context} tokens"
+            f" {self.context} tokens, by {self.source}"
         )
         if self.available is None or self.contexts is None:
             return text
@@ -43,7 +51,7 @@ class Memory:
         )
 
 
-def memory(config: str, weights: int, context: int, available: int | None) -> Memory | None:
+def memory(config: str, weights: int, context: int, available: int | None = None) -> Memory | None:
     """``available`` is what is left for the KV cache. None for a config.json of another shape."""
     try:
         values: dict[str, Any] = json.loads(config)
@@ -54,6 +62,16 @@ def memory(config: str, weights: int, context: int, available: int | None) -> Me
     except (ValueError, KeyError, TypeError):
         return None
     return Memory(weights, per_token, context, available)
+
+
+def stated(settings: SaigaSettings) -> Memory:
+    """By the site's own figures, for a model whose files are not here yet."""
+    return Memory(
+        parse_size(settings.weights),
+        parse_size(settings.memory_per_token),
+        settings.max_model_len,
+        source="saiga.weights and saiga.memory_per_token",
+    )
 
 
 def left_on_gpu(total: int, utilization: float, weights: int) -> int:

@@ -11,9 +11,11 @@ from typing import Any
 
 from stack.docker.plan import Change
 from stack.postgres_settings import MAINTENANCE
+from stack.postgres_values import Shown, differing
 from stack.secrets import Secret
 from stack.tasks import Task, changed
 
+SUPERUSER = "postgres"
 SCHEMA, OWNER, READER = "agent", "project_api", "agent_exporter"
 ROLE = "LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 READER_SETTINGS = {"default_transaction_read_only": "on", "statement_timeout": "3s"}
@@ -45,6 +47,7 @@ class Observed:
     memberships: frozenset[tuple[str, str]] = frozenset()
     altered: Mapping[str, str] = field(default_factory=dict)
     pending: frozenset[str] = frozenset()
+    shown: Mapping[str, Shown] = field(default_factory=dict)
     overrides: frozenset[tuple[str, str, str]] = frozenset()
     schema_owner: str | None = None
     tables: frozenset[str] = frozenset()
@@ -78,6 +81,14 @@ SELECT json_build_object(
     LEFT JOIN pg_roles r ON r.oid = setrole, unnest(setconfig) s))
 """
 
+# What holds for every session: this one may have settings of its own.
+_SHOWN = """
+SELECT json_build_object('shown', (SELECT json_object_agg(name,
+    json_build_array(setting, coalesce(unit, ''), vartype, current_setting(name)))
+  FROM pg_settings WHERE name IN (%s)
+    AND source NOT IN ('database', 'user', 'database user', 'client', 'session')))
+"""
+
 _DATABASE = f"""
 SELECT json_build_object(
   'schema_owner', (SELECT nspowner::regrole FROM pg_namespace WHERE nspname = '{SCHEMA}'),
@@ -105,17 +116,22 @@ def psql(container: str, database: str) -> str:
 def observation_script(wanted: Wanted) -> str:
     """A shell script for the host, one command in the container; :func:`parse` reads its output.
 
-    Every role logs in with its password as the host has it, from the container's own address.
+    Every role logs in with its password as the host has it, as libpq reads it from a service file:
+    the superuser over loopback, the others from the container's own address.
     """
     ask = "psql -U postgres -qXAtw -d"
     logins = (
-        f"for role in {' '.join(wanted.passwords)}; do read -r PGPASSWORD; export PGPASSWORD;"
-        ' if [ -z "$PGPASSWORD" ]; then echo "login $role"; fi;'
-        f" PGCONNECT_TIMEOUT=5 psql -h {wanted.container} -U $role -d {MAINTENANCE} -qXAtwc"
-        " \"SELECT 'login ' || current_user\" </dev/null; done"
+        f"for role in {' '.join(wanted.passwords)}; do read -r password;"
+        ' if [ -z "$password" ]; then echo "login $role"; fi;'
+        f" at={wanted.container}; if [ $role = {SUPERUSER} ]; then at=127.0.0.1; fi;"
+        " printf '[login]\\npassword=%s\\n' \"$password\" |"
+        " PGSERVICEFILE=/dev/stdin PGSERVICE=login PGCONNECT_TIMEOUT=5"
+        f" psql -h $at -U $role -d {MAINTENANCE} -qXAtwc \"SELECT 'login ' || current_user\"; done"
     )
+    shown = _SHOWN % ", ".join(f"'{name}'" for name in ("", *wanted.settings))
     inside = (
-        f"{ask} {MAINTENANCE} -c {shlex.quote(_flat(_CLUSTER))} </dev/null;"
+        f"{ask} {MAINTENANCE} -c {shlex.quote(_flat(_CLUSTER))} -c {shlex.quote(_flat(shown))}"
+        " </dev/null;"
         f" {ask} {wanted.database} -c {shlex.quote(_flat(_DATABASE))} </dev/null; {logins}"
     )
     files = "; ".join(f"cat {secret.path}; echo" for secret in wanted.passwords.values())
@@ -140,6 +156,7 @@ def parse(output: list[str]) -> Observed | None:
         memberships=frozenset((role, member) for role, member in found.get("memberships", ())),
         altered=found.get("altered", {}),
         pending=frozenset(found.get("pending", ())),
+        shown={name: Shown(*row) for name, row in found.get("shown", {}).items()},
         overrides=frozenset((d, r, s) for d, r, s in found.get("overrides", ())),
         schema_owner=found.get("schema_owner"),
         tables=frozenset(found.get("tables", ())),
@@ -160,6 +177,13 @@ def refusal(wanted: Wanted, observed: Observed) -> str | None:
                 f"{f'; there are {near}' if near else ''}"
             )
     return None
+
+
+def unproven(wanted: Wanted, observed: Observed) -> str | None:
+    """The sentence that ends a run in which SHOW does not prove the settings."""
+    changes = differing(wanted.settings, observed.shown)
+    wrong = [f"{change.field} is {change.before}, not {change.after}" for change in changes]
+    return f"postgres.settings: PostgreSQL shows that {', '.join(wrong)}" if wrong else None
 
 
 def tasks(wanted: Wanted, observed: Observed, reload: str, gate: str) -> Iterator[Task]:
@@ -190,6 +214,8 @@ def _settings(wanted: Wanted, observed: Observed, reload: str, gate: str) -> Ite
     elif observed.pending:
         cause = f"{', '.join(sorted(observed.pending))} waits for it"
         yield Task("settings of PostgreSQL", "load with a restart", cause, (load,))
+    elif changes := tuple(differing(wanted.settings, observed.shown)):
+        yield Task("settings of PostgreSQL", "load", "SHOW differs", (load,), changes)
 
 
 def _database(wanted: Wanted, observed: Observed) -> Iterator[Task]:

@@ -42,7 +42,7 @@ def _number(count: int, what: str) -> str:
 
 
 def _details(plan: HostPlan) -> str:
-    text = plan.error or "\n".join(str(step) for step in plan.steps)
+    text = plan.error or "\n".join((*map(str, plan.steps), *plan.notes))
     return "".join(f"\n    {line}" for line in text.splitlines())
 
 
@@ -66,6 +66,7 @@ def as_json(site: str, plans: Sequence[HostPlan]) -> dict[str, Any]:
                     }
                     for step in plan.steps
                 ],
+                "notes": list(plan.notes),
             }
             for plan in plans
         ],
@@ -93,6 +94,7 @@ def as_markdown(site: str, plans: Sequence[HostPlan]) -> str:
                 ]:
                     rows.append("| " + " | ".join(map(_cell, (*about, *change))) + " |")
             parts.append("\n".join(rows))
+        parts += plan.notes
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,6 +1,7 @@
 """From a site to everything that has to stand on its host: the one place that knows it all."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -111,6 +112,16 @@ def model_path(site: Site) -> str:
 def address(service: ServiceSettings, port: str) -> str:
     """``address:port`` at which the host reaches a service inside its first network."""
     return f"{next(iter(service.addresses.values()))}:{service.ports[port].inside}"
+
+
+def grafana_query(site: Site) -> str:
+    """A shell command: Grafana's administrator has Prometheus queried; it prints the HTTP status.
+
+    401 is the answer to another password than the host's.
+    """
+    user = f"printf 'user = \"admin:'; cat {GRAFANA_ADMIN.path}; printf '\"\\n'"
+    url = f"http://{address(site.services.grafana, 'http')}/api/datasources/uid/prometheus/health"
+    return f"{{ {user}; }} | curl -s -m 30 -o /dev/null -w '%{{http_code}}' -K - {url}"
 
 
 def scrape_targets(site: Site) -> dict[str, str]:
@@ -240,7 +251,10 @@ class _Topology:
         query = f"psql -U postgres -d {MAINTENANCE} -qtAc 'SELECT 1'"
         ready = f"pg_isready -q -h 127.0.0.1 && {query}"
         networks = [str(self.site.networks[network].subnet) for network in service.addresses]
-        initialised = (self.root / "files/postgres/initialised.sh").read_text()
+        scripts = {
+            f"{config}/start.sh": "start.sh",
+            f"{CONFIG_DIR}/postgres-init/initialised.sh": "initialised.sh",
+        }
         trial = Trial(
             container=name,
             image=service.image,
@@ -253,11 +267,11 @@ class _Topology:
             "postgres",
             health=ready,
             gate=Gate("answers SELECT 1", f'docker exec {name} sh -c "{ready}"', deadline=120),
+            entrypoint=("sh", "/etc/postgresql/start.sh"),
             command=("postgres", "-c", "config_file=/etc/postgresql/postgresql.conf"),
             environment={
                 "PGPORT": str(self.site.services.postgres.ports["sql"].inside),
                 "POSTGRES_DB": database,
-                "POSTGRES_PASSWORD_FILE": f"/run/secrets/{POSTGRES_SUPERUSER.name}",
                 "POSTGRES_INITDB_ARGS": "--data-checksums --auth-host=scram-sha-256",
             },
             user=user,
@@ -277,7 +291,10 @@ class _Topology:
             files=(
                 self.render("postgres/postgresql.conf.j2", f"{config}/postgresql.conf"),
                 self.render("postgres/pg_hba.conf.j2", f"{config}/pg_hba.conf", networks=networks),
-                ConfigFile(f"{CONFIG_DIR}/postgres-init/initialised.sh", initialised, live=True),
+                *(
+                    ConfigFile(path, (self.root / "files/postgres" / name).read_text(), live=True)
+                    for path, name in scripts.items()
+                ),
             ),
             check=postgres_check(trial),
             reload=reload_command(name),
@@ -386,12 +403,20 @@ class _Topology:
         )
 
     def embeddings(self) -> Container:
-        port = self.site.services.embeddings.ports["http"].inside
+        service = self.site.services.embeddings
+        port = service.ports["http"].inside
+        word = json.dumps({"model": self.site.embedder.model, "input": "word"})
+        url = f"http://{address(service, 'http')}/v1/embeddings"
         return self.container(
             "embeddings",
             health=_http_probe(port, "/health"),
             start_period=600,
-            gate=self.gate("is healthy", "embeddings", "http", "/health", deadline=600),
+            gate=Gate(
+                "embeds a word",
+                f"curl -sf -m 30 -H 'Content-Type: application/json' -d {shlex.quote(word)} {url}"
+                """ | grep -q '"embedding": *\\['""",
+                deadline=600,
+            ),
             command=("--model-id", self.site.embedder.model, "--port", str(port)),
             environment={"HF_ENDPOINT": self.site.model_hub},
             mounts=(self.volume("embeddings_cache", "/data"),),
@@ -435,6 +460,7 @@ class _Topology:
         knowledge = f"{CONFIG_DIR}/project_api/knowledge"
         return self._python_service(
             "project_api",
+            # It asks PostgreSQL, the collections, the embedder and Saiga each time.
             gate=self.gate("reaches all it needs", "project_api", "http", "/health", deadline=180),
             environment={
                 "PORT": str(site.services.project_api.ports["http"].inside),
@@ -467,9 +493,18 @@ class _Topology:
         )
 
     def webbot2(self) -> Container:
+        url = f"http://{address(self.site.services.webbot2, 'http')}"
+        person = json.dumps({"user_name": "gate", "course": "gate"})
+        session = f"-sf -m 30 -b '' {url}/api/session"
+        chat = (
+            f"curl -sf -m 30 {url}/ | grep -q '<form'",
+            f"curl {session} -o /dev/null -H 'Content-Type: application/json' -d '{person}'"
+            f" --next {session} | grep -q '\"gate\"'",
+            f"curl -sf -m 30 -o /dev/null {url}/health",
+        )
         return self._python_service(
             "webbot2",
-            gate=self.gate("serves the chat", "webbot2", "http", "/health"),
+            gate=Gate("signs a visitor in and reaches the Project API", " && ".join(chat)),
             environment={
                 "PORT": str(self.site.services.webbot2.ports["http"].inside),
                 "PROJECT_API_URL": self.url("project_api"),
@@ -556,8 +591,13 @@ class _Topology:
         return self.container(
             "prometheus",
             health=f"wget -q -O /dev/null http://127.0.0.1:{port}/-/ready",
-            gate=self.gate(
-                "has scraped a target", "prometheus", "http", "/api/v1/query?query=up", '"value"'
+            gate=Gate(
+                "has scraped a target since it started",
+                f"started=$(date +%s -d $(docker inspect --format '{{{{.State.StartedAt}}}}'"
+                f" {service.container})) && curl -sf -m 30 -G --data-urlencode"
+                f' "query=timestamp(up == 1) > $started" http://{address(service, "http")}'
+                """/api/v1/query | grep -q '"value"'""",
+                deadline=60 + settings.scrape_interval,
             ),
             command=(
                 "--config.file=/etc/prometheus/prometheus.yml",
@@ -606,12 +646,15 @@ class _Topology:
         return self.container(
             "grafana",
             health=f"wget -q -O /dev/null http://127.0.0.1:{port}/api/health",
-            gate=self.gate(
-                "reaches its database", "grafana", "http", "/api/health", '"database": *"ok"'
+            # 401: a volume with another password, which gets the right one after the gate.
+            gate=Gate(
+                "queries Prometheus",
+                f"case $({grafana_query(self.site)}) in 200|401) ;; *) false ;; esac",
             ),
             environment={
                 "GF_SERVER_HTTP_PORT": str(port),
-                "GF_SECURITY_ADMIN_PASSWORD__FILE": f"/run/secrets/{GRAFANA_ADMIN.name}",
+                # Read by Grafana itself; the image's script puts what __FILE names into this.
+                "GF_SECURITY_ADMIN_PASSWORD": f"$__file{{/run/secrets/{GRAFANA_ADMIN.name}}}",
                 "GF_USERS_DEFAULT_LANGUAGE": "ru-RU",
                 "GF_ANALYTICS_REPORTING_ENABLED": "false",
                 "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",

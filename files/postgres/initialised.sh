@@ -2,3 +2,5 @@
 # file a later start can tell an interrupted first one.
 touch "$PGDATA/saiga-stack.initialised"
 sync "$PGDATA/saiga-stack.initialised" "$PGDATA"
+# The entrypoint sources this file and becomes the server next, which has no use for the password.
+unset POSTGRES_PASSWORD

@@ -59,10 +59,6 @@ CARDS = {
     "27b8": ("L4", 23034),
 }
 
-# Beside weights and cache: activations of a step, memory of CUDA itself, captured graphs (vLLM 0.8,
-# estimated from its logs with this model).
-OVERHEAD = 2 * 1024**3
-
 _VLLM = re.compile(r"(?:^|/)vllm-openai:v(\d+\.\d+\.\d+)[^@-]*(?:-cu(\d+)(\d))?")
 _DEVICE = re.compile(r"\[10de:([0-9a-f]{4})\]")
 
@@ -132,8 +128,3 @@ def memory_of_card(card: str) -> int:
     """Bytes of a card from its line of lspci; 0 when the table does not have it."""
     match = _DEVICE.search(card)
     return CARDS[match[1]][1] * 1024**2 if match and match[1] in CARDS else 0
-
-
-def memory_needed(weights: int, per_token: int, tokens: int) -> int:
-    """Bytes that one request of the longest length needs on the card."""
-    return weights + per_token * tokens + OVERHEAD

@@ -8,12 +8,12 @@ from stack.gpu.compatibility import (
     engine_mistake,
     engine_remark,
     image_remark,
-    memory_needed,
     memory_of_card,
     version,
 )
 from stack.gpu.packages import DISTRIBUTIONS, DRIVER
 from stack.machine.observe import Machine
+from stack.model_memory import stated
 from stack.site import Site
 from stack.values import GIB, parse_size
 
@@ -109,13 +109,8 @@ def _card(site: Site, machine: Machine) -> Iterator[str]:
     if not site.services.saiga.enabled:
         return
     saiga = site.saiga
-    needed = memory_needed(
-        parse_size(saiga.weights), parse_size(saiga.memory_per_token), saiga.max_model_len
-    )
-    known = {gpu.name: gpu.memory for gpu in machine.gpus} or {
-        card: memory_of_card(card) for card in machine.cards
-    }
-    usable = {card: size * saiga.gpu_memory_utilization for card, size in known.items() if size}
+    needed, known = stated(saiga).needed, cards(machine)
+    usable = {card: size * saiga.gpu_memory_utilization for card, size in known.items()}
     if usable and max(usable.values()) < needed:
         card = max(usable, key=lambda name: usable[name])
         yield (
@@ -124,6 +119,14 @@ def _card(site: Site, machine: Machine) -> Iterator[str]:
             f" ({saiga.gpu_memory_utilization:.0%} of {_gib(known[card])}); lower max_model_len,"
             " or use a larger card"
         )
+
+
+def cards(machine: Machine) -> dict[str, int]:
+    """Each card whose memory is known, in bytes: by its driver or, before that, by our table."""
+    found = {gpu.name: gpu.memory for gpu in machine.gpus} or {
+        card: memory_of_card(card) for card in machine.cards
+    }
+    return {card: size for card, size in found.items() if size}
 
 
 def _kernel(site: Site, machine: Machine) -> Iterator[str]:

@@ -8,16 +8,14 @@ from stack.pyinfra.site import Stack
 from stack.pyinfra.tasks import Commands, carry_out
 from stack.secrets import GRAFANA_ADMIN
 from stack.tasks import Task
-from stack.topology import address
+from stack.topology import grafana_query
 
 
 class GrafanaLogin(FactBase[str]):
-    """The HTTP status that Grafana gives its administrator; curl reads the password from a pipe."""
+    """The HTTP status that Grafana gives its administrator."""
 
-    def command(self, url: str, password: str) -> str:
-        user = f"printf 'user = \"admin:'; cat {password}; printf '\"\\n'"
-        ask = f"curl -s -m 10 -o /dev/null -w '%{{http_code}}\\n' -K - {url}/api/datasources"
-        return f"{{ {user}; }} | {ask} || true"
+    def command(self, query: str) -> str:
+        return f"{query} || true"
 
     @staticmethod
     def default() -> str:
@@ -38,10 +36,11 @@ def grafana_administrator(stack: Stack) -> Commands:
     service = stack.site.services.grafana
     if not can_be_asked(stack, service.container):
         return
-    url, path = f"http://{address(service, 'http')}", GRAFANA_ADMIN.path
-    if host.get_fact(GrafanaLogin, url=url, password=path) != "401":
+    query = grafana_query(stack.site)
+    if host.get_fact(GrafanaLogin, query=query) != "401":
         return
     reset = "grafana cli admin reset-admin-password --password-from-stdin"
-    command = f"docker exec -i {service.container} {reset} <{path} >/dev/null"
-    task = Task("administrator of Grafana", "set the password", "cannot log in", (command,))
+    command = f"docker exec -i {service.container} {reset} <{GRAFANA_ADMIN.path} >/dev/null"
+    proof = f"test $({query}) = 200"
+    task = Task("administrator of Grafana", "set the password", "cannot log in", (command, proof))
     yield from carry_out(task)

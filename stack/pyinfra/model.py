@@ -1,5 +1,6 @@
 """The operations on the language model: its files on the host, and the memory it takes."""
 
+from dataclasses import replace
 from typing import Any
 
 from pyinfra import host
@@ -7,12 +8,15 @@ from pyinfra.api import FactBase, Host, State, operation
 from pyinfra.api.command import PyinfraCommand
 
 from stack.docker.apply import RemoteError
+from stack.machine.checks import cards
 from stack.model import Model, ModelError, parse_state, state_script
 from stack.model import State as ModelState
 from stack.model_delivery import Delivery, remove_command
-from stack.model_memory import left_on_gpu, memory
+from stack.model_memory import left_on_gpu, memory, stated
 from stack.pyinfra.facts import ScriptFact
+from stack.pyinfra.observations import machine, observed
 from stack.pyinfra.operations import current_plan
+from stack.pyinfra.planned import note
 from stack.pyinfra.refuse import failed, refuse
 from stack.pyinfra.remote import PyinfraRemote
 from stack.pyinfra.site import Stack
@@ -100,49 +104,46 @@ def _saiga(stack: Stack) -> str:
     return f"container {stack.site.services.saiga.container}"
 
 
-class ModelShape(FactBase[tuple[int, int, str]]):
-    """Bytes of the weights and of the card (0 for none), and the text of config.json."""
+class ModelShape(FactBase[tuple[int, str]]):
+    """Bytes of the weights, and the text of config.json; nothing where the files are not yet."""
 
     def command(self, container: str, path: str) -> str:
         read = "stat -Lc 'weights %s' *.safetensors; echo; cat config.json"
         inside = f'docker exec {container} sh -c "cd {path} && {read}"'
-        return (
-            "nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits 2>/dev/null |"
-            " sed -n '1s/^/card /p';"
-            f" {{ cd {path} 2>/dev/null && {read}; }} 2>/dev/null || {inside} 2>/dev/null || true"
-        )
+        return f"{{ cd {path} && {read}; }} 2>/dev/null || {inside} 2>/dev/null || true"
 
     @staticmethod
-    def default() -> tuple[int, int, str]:
-        return 0, 0, ""
+    def default() -> tuple[int, str]:
+        return 0, ""
 
-    def process(self, output: list[str]) -> tuple[int, int, str]:
+    def process(self, output: list[str]) -> tuple[int, str]:
         weights = sum(int(line.split()[1]) for line in output if line.startswith("weights "))
-        card = next((int(line.split()[1]) for line in output if line.startswith("card ")), 0)
-        rest = [line for line in output if not line.startswith(("weights ", "card "))]
-        return weights, card * 1024**2, "\n".join(rest)
+        rest = [line for line in output if not line.startswith("weights ")]
+        return weights, "\n".join(rest)
 
 
 @operation()
 def model_memory(stack: Stack) -> Commands:
     """
-    Show what the model takes, and refuse a context that the card cannot hold.
+    Note in the plan what the model takes, and refuse a context that the card cannot hold.
 
     + stack: what has to stand on the host
+
+    By the model's config.json or, before its files are there, by the site's own figures.
     """
     settings = stack.site.saiga
-    plan = current_plan(host, stack).about(_saiga(stack))
-    if not plan:
+    below, containers = machine(host, stack), observed(host, stack)
+    if not containers.stopped and not current_plan(host, stack).about(_saiga(stack)):
         host.noop("nothing changes about the model")
         return
-    weights, card, config = host.get_fact(
+    weights, config = host.get_fact(
         ModelShape, container=stack.site.services.saiga.container, path=model_path(stack.site)
     )
-    available = _available(stack.site.gpu, settings, weights, card)
-    shape = memory(config, weights, settings.max_model_len, available)
-    if shape is None:
-        return
-    host.log(str(shape))
+    shape = memory(config, weights, settings.max_model_len) or stated(settings)
+    card = max(cards(below).values(), default=0)
+    available = _available(stack.site.gpu, settings, shape.weights, card)
+    shape = replace(shape, available=available)
+    note(str(shape))
     if shape.contexts is not None and shape.contexts < 1:
         yield from refuse(
             f"saiga.max_model_len: a context of {settings.max_model_len} tokens needs"

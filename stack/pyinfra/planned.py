@@ -30,6 +30,7 @@ class Announcement(Protocol):
 @dataclass
 class _Announced:
     steps: list[Announcement] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     operations: set[str] = field(default_factory=set)
 
 
@@ -45,6 +46,18 @@ def announce(steps: Iterable[Announcement]) -> None:
         if not state.is_executing:
             known.steps.append(step)
             known.operations.add(host.current_op_hash or "")
+
+
+def note(text: str) -> None:
+    """Show the operator what belongs to the plan and changes nothing."""
+    host.log(text)
+    if not state.is_executing:
+        _announced.setdefault(ctx_host.get(), _Announced()).notes.append(text)
+
+
+def noted(target: Host) -> Sequence[str]:
+    """The notes of the operations on ``target`` while changes were detected."""
+    return _announced.get(target, _Announced()).notes
 
 
 def announced(target: Host) -> Sequence[Announcement]:

@@ -1,12 +1,14 @@
 """The operation on what stands inside PostgreSQL."""
 
-from pyinfra import host
+from dataclasses import replace
+
+from pyinfra import host, state
 from pyinfra.api import operation
 
 from stack import postgres
 from stack.postgres import READER, Observed, Wanted
 from stack.pyinfra.facts import ScriptFact
-from stack.pyinfra.operations import can_be_asked, silent
+from stack.pyinfra.operations import can_be_asked, current_plan, silent
 from stack.pyinfra.refuse import refuse
 from stack.pyinfra.site import Stack
 from stack.pyinfra.tasks import Commands, carry_out
@@ -28,7 +30,7 @@ def _wanted(stack: Stack) -> Wanted:
         settings=settings.settings,
         extensions=tuple(settings.extensions),
         passwords={
-            "postgres": POSTGRES_SUPERUSER,
+            postgres.SUPERUSER: POSTGRES_SUPERUSER,
             postgres.OWNER: POSTGRES_PROJECT_API,
             READER: POSTGRES_AGENT_EXPORTER,
         },
@@ -56,7 +58,16 @@ def postgres_contents(stack: Stack) -> Commands:
     if sentence := postgres.refusal(wanted, observed):
         yield from refuse(sentence)
         return
+    if not state.is_executing and current_plan(host, stack).about(f"container {wanted.container}"):
+        # They are compared once the container has loaded its files.
+        observed = replace(observed, shown={})
     container = stack.desired.container(wanted.container)
     assert container.reload and container.gate
     gate = container.gate.command
-    yield from carry_out(*postgres.tasks(wanted, observed, container.reload, gate))
+    tasks = tuple(postgres.tasks(wanted, observed, container.reload, gate))
+    yield from carry_out(*tasks)
+    if tasks and state.is_executing:
+        observed = host.get_fact(PostgresObservation, script=script)
+        sentence = postgres.unproven(wanted, observed) if observed else None
+        if sentence:
+            yield from refuse(sentence)

@@ -19,7 +19,7 @@ from pyinfra_cli.log import setup_logging
 from pyinfra_cli.util import exec_file
 
 from stack.pyinfra.inventory import hosts_of, load_inventory
-from stack.pyinfra.planned import Announcement, announced, has_announced
+from stack.pyinfra.planned import Announcement, announced, has_announced, noted
 from stack.tasks import Task
 
 Work = Callable[[], None]
@@ -27,11 +27,15 @@ Work = Callable[[], None]
 
 @dataclass(frozen=True)
 class HostPlan:
-    """What a deploy would do on a host, or the sentence that says why that is not known."""
+    """What a deploy would do on a host, or the sentence that says why that is not known.
+
+    ``notes`` belong to the plan and change nothing.
+    """
 
     host: str
     steps: tuple[Announcement, ...] = ()
     error: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class _Errors(logging.Handler):
@@ -168,4 +172,4 @@ def _plan(run: Run, host: Host) -> HostPlan:
         if meta.will_change and not has_announced(host, operation):
             name = ", ".join(sorted(run.state.get_op_meta(operation).names))
             steps.append(Task(name, "change", "differs", ()))
-    return HostPlan(host.name, tuple(steps))
+    return HostPlan(host.name, tuple(steps), notes=tuple(noted(host)))

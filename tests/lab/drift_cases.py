@@ -821,20 +821,38 @@ def _files(desired: Desired) -> Iterator[Case]:
         restarts=frozenset({"prometheus_new"}),
         check="docker exec prometheus_new cat /etc/prometheus/prometheus.yml >/dev/null",
     )
-    script, content = by_hand(postgres, "work_mem = '4MB'\n")
+    quick, slow = _altered(desired, restart=False), _altered(desired, restart=True)
+    script, content = by_hand(postgres, _conf(quick))
     written = f"container ml_postgres: write a file {postgres.path} (differs)"
     reloaded = "container ml_postgres: reload (files were written)"
     yield Case(
-        "PostgreSQL: setting edited and loaded",
-        lines(script, _sql("SELECT pg_reload_conf()")),
+        "PostgreSQL: settings edited and loaded",
+        lines(script, _sql("SELECT pg_reload_conf()"), _until(_shows(quick, by_hand=True))),
         lines(written, content, reloaded),
+        check=_shows(quick),
     )
-    script, content = by_hand(postgres, "max_connections = 40\n")
     yield Case(
-        "PostgreSQL: restart-only setting edited and loaded",
-        lines(script, "docker restart ml_postgres", _until(_sql("SELECT 1"))),
+        "PostgreSQL: settings edited, loaded and put back",
+        lines(
+            f"cp -a {postgres.path} /run/put-back",
+            script,
+            _sql("SELECT pg_reload_conf()"),
+            _until(_shows(quick, by_hand=True)),
+            f"mv /run/put-back {postgres.path}",
+        ),
+        lines(
+            "settings of PostgreSQL: load (SHOW differs)",
+            *(f"    {name}: {value} -> {SETTINGS[name][1]}" for name, value in quick),
+        ),
+        check=_shows(quick),
+    )
+    script, content = by_hand(postgres, _conf(slow))
+    yield Case(
+        "PostgreSQL: restart-only settings edited and loaded",
+        lines(script, "docker restart ml_postgres", _until(_shows(slow, by_hand=True))),
         lines(written, content, reloaded),
         restarts=frozenset({"ml_postgres"}),
+        check=_shows(slow),
     )
     yield Case(
         "PostgreSQL: file with another owner",
@@ -1026,9 +1044,15 @@ def _alter(name: str, value: str) -> str:
     return _sql(f"ALTER SYSTEM SET {name} = '{value}'")
 
 
-def _shows(settings: list[tuple[str, str]]) -> str:
-    shown = ((_sql(f"SHOW {name}"), SETTINGS[name][1]) for name, _ in settings)
-    return lines(*(f'test "$({show})" = {right}' for show, right in shown))
+def _conf(settings: list[tuple[str, str]]) -> str:
+    return "".join(f"{name} = '{value}'\n" for name, value in settings)
+
+
+def _shows(settings: list[tuple[str, str]], *, by_hand: bool = False) -> str:
+    """Succeeds when SHOW says the site's values or, ``by_hand``, those of ``settings``."""
+    values = {name: value if by_hand else SETTINGS[name][1] for name, value in settings}
+    ask = _sql("; ".join(f"SHOW {name}" for name in values))
+    return f"test \"$({ask} | xargs)\" = '{' '.join(values.values())}'"
 
 
 def _sql(statement: str) -> str:

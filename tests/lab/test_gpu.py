@@ -280,7 +280,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a card too small": (
         {"saiga": {"weights": "40g"}},
         "",
-        "lab: saiga.max_model_len: 2048 tokens of /models/smollm2-135m-instruct need 42.1 GiB on"
+        "lab: saiga.max_model_len: 2048 tokens of /models/smollm2-135m-instruct need 41.7 GiB on"
         f" the card, and {CARD} gives 21.6 GiB (90% of 24.0 GiB); lower max_model_len, or use a"
         " larger card",
     ),

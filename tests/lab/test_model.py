@@ -1,6 +1,8 @@
 """The model on its way to the lab's host: what goes wrong stops the deploy while Saiga serves."""
 
+import hashlib
 import io
+import json
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -10,11 +12,14 @@ from typing import Any
 import pytest
 
 from lab.settings import CONTROLLER
+from stack.model import MANIFEST, manifest_of
+from stack.secrets import SAIGA_API_KEY, curl
 from tests.lab.conftest import Lab
-from tests.lab.deploys import serves, variant, verify
+from tests.lab.deploys import Deploy, held, serves, variant, verify
 from tests.mirror import Mirror
 
-MODELS = "/var/lib/saiga-stack/models"
+MODELS, NAME = "/var/lib/saiga-stack/models", "lab/smollm2"
+SERVED = "http://172.22.0.9:8010/v1/models"
 WEIGHTS = "/model.safetensors"
 
 
@@ -38,7 +43,7 @@ def mirror() -> Iterator[Mirror]:
 
 def site(mirror: Mirror, revision: str) -> dict[str, Any]:
     source = {"kind": "mirror", "url": mirror.url, "revision": revision}
-    return {"saiga": {"model": "lab/smollm2", "source": source}}
+    return {"saiga": {"model": NAME, "source": source}}
 
 
 def refused(lab: Lab, folder: Path, data: dict[str, Any], sentence: str) -> None:
@@ -57,6 +62,14 @@ def test_what_goes_wrong_on_the_way(
     lab.deploy()
     revision = mirror.serve(files)
     data, whole = site(mirror, revision), files["model.safetensors"]
+    run = lab.stack("plan", "lab", "--json", inventory=variant(tmp_path / "plan", data))
+    assert run.result is not None, run.text
+    (planned,) = run.result["hosts"]
+    assert len(planned["notes"]) == 1
+    assert planned["notes"][0].startswith(
+        "memory: weights 0.29 GiB, KV cache 32 KiB a token, 0.06 GiB a context of 2048 tokens, by"
+        " saiga.weights and saiga.memory_per_token; "
+    )
     try:
         mirror.files[WEIGHTS] = whole[:-1]
         sentence = f"has {len(whole) - 1} bytes, but the manifest says {len(whole)}"
@@ -72,6 +85,47 @@ def test_what_goes_wrong_on_the_way(
     finally:
         lab.run(f"umount {MODELS} 2>/dev/null; rm -rf {MODELS}")
     assert lab.deploy().changed() == []
+
+
+def test_from_a_mirror_and_from_a_directory(
+    lab: Lab, mirror: Mirror, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    """The first revision is whole when the deploy is cut; the second one is served, and the first
+    one goes. Starting vLLM takes a minute: it starts with one of them only."""
+    mirror.cuts = [10**9, 100 * 10**6]
+    inventory = variant(tmp_path / "first", site(mirror, mirror.serve(files)))
+    lives = lab.lives()
+    with held(
+        lab, lambda: Deploy(tmp_path / "deploy.log", inventory), "docker rename saiga_saiga_1 *"
+    ) as (deploy, hold):
+        deploy.kill()
+        hold.end_command()
+    assert lab.lives() == lives
+    first = lab.run(f"ls {MODELS}/smollm2")
+    assert lab.run(f"cd {MODELS}/smollm2/{first} && stat -c %s .{WEIGHTS}") == str(
+        len(files["model.safetensors"])
+    )
+
+    folder = tmp_path / "files"
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    (folder / "NOTES").write_text("another revision")
+    (folder / MANIFEST).write_text(manifest := manifest_of(folder))
+    second = hashlib.sha256(manifest.encode()).hexdigest()
+    source = {"kind": "directory", "path": str(folder), "url": None, "revision": second}
+    inventory = variant(tmp_path / "second", {"saiga": {"model": NAME, "source": source}})
+    assert lab.deploy(inventory=inventory).changed() == [
+        "Model | Files",
+        "Saiga | Container saiga_saiga_1",
+        "Saiga | Old revisions of the model",
+    ]
+    assert lab.run(f"ls {MODELS}/smollm2") == second[:40] != first
+    assert lab.deploy(inventory=inventory).changed() == []
+    answer = lab.run(curl("Authorization: Bearer ", SAIGA_API_KEY, f"-sSf {SERVED}"))
+    assert json.loads(answer)["data"][0]["root"] == f"{MODELS}/smollm2/{second[:40]}"
+    lab.deploy()
+    lab.run(f"rm -r {MODELS}")
 
 
 @pytest.mark.soak

@@ -98,7 +98,52 @@ def test_a_first_start_that_was_interrupted(
     assert lab.deploy().changed() == []
 
 
+class Clients:
+    """64 clients that write rows while the block runs, and connect anew as they have to."""
+
+    WRITTEN = "wc -l </run/acknowledged"
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    def __enter__(self) -> "Clients":
+        lab = self._lab
+        lab.run(f"docker exec -i project_api sh -c 'cat >/tmp/clients.py' <<'E'\n{CLIENTS}\nE")
+        lab.psql("DELETE FROM agent.exchanges WHERE course = 'clients'", "ml_db")
+        lab.run(
+            "systemd-run --quiet --unit=clients sh -c"
+            " 'docker exec project_api python3 /tmp/clients.py 64 >/run/acknowledged'"
+        )
+        self.write(500)
+        return self
+
+    def write(self, number: int) -> None:
+        """Until so many more rows have been acknowledged."""
+        goal = int(self._lab.run(self.WRITTEN)) + number
+        until(
+            lambda: int(self._lab.run(self.WRITTEN)) > goal,
+            lambda: self._lab.run("systemctl status clients; tail -3 /run/acknowledged", False),
+            120,
+        )
+
+    def __exit__(self, *_: object) -> None:
+        lab = self._lab
+        lab.run("docker exec project_api sh -c 'touch /tmp/stop'")
+        until(lambda: lab.run("systemctl is-active clients", check=False) != "active", str, 60)
+        lab.run("docker exec project_api rm -f /tmp/stop /tmp/clients.py")
+
+    def assert_stored(self, least: int) -> None:
+        """Every acknowledged row is there, ``least`` of them or more; they go."""
+        acknowledged = self._lab.run("cat /run/acknowledged; rm /run/acknowledged").split()
+        rows = "SELECT json_agg(question) FROM agent.exchanges WHERE course = 'clients'"
+        stored = set(json.loads(self._lab.psql(rows, "ml_db")))
+        assert len(acknowledged) == len(set(acknowledged)) >= least
+        assert set(acknowledged) <= stored
+        self._lab.psql("DELETE FROM agent.exchanges WHERE course = 'clients'", "ml_db")
+
+
 def test_the_smallest_action_and_a_graceful_stop(lab: Lab, tmp_path: Path) -> None:
+    """64 clients that write meanwhile lose no acknowledged row by the restart."""
     lives = lab.lives()
     inventory = variant(tmp_path / "reload", {"postgres": {"settings": {"work_mem": "24MB"}}})
     lab.deploy(inventory=inventory)
@@ -108,7 +153,10 @@ def test_the_smallest_action_and_a_graceful_stop(lab: Lab, tmp_path: Path) -> No
     data = {
         "postgres": {"settings": {"shared_buffers": "192MB"}, "extensions": ["pg_trgm"]},
     }
-    lab.deploy(inventory=variant(tmp_path / "restart", data))
+    with Clients(lab) as clients:
+        lab.deploy(inventory=variant(tmp_path / "restart", data))
+        clients.write(500)
+    clients.assert_stored(1000)
     now = lab.lives()
     assert {name for name in now if now[name] != lives[name]} == {"ml_postgres"}
     assert now["ml_postgres"][0] == lives["ml_postgres"][0]
@@ -128,36 +176,12 @@ def test_the_smallest_action_and_a_graceful_stop(lab: Lab, tmp_path: Path) -> No
 def test_64_clients_lose_no_acknowledged_row(lab: Lab, tmp_path: Path) -> None:
     """They write through a deploy that restarts PostgreSQL, and one that replaces its container."""
     lab.deploy()
-    lab.run(f"docker exec -i project_api sh -c 'cat >/tmp/clients.py' <<'E'\n{CLIENTS}\nE")
-    lab.psql("DELETE FROM agent.exchanges WHERE course = 'clients'", "ml_db")
-    lab.run(
-        "systemd-run --quiet --unit=clients sh -c"
-        " 'docker exec project_api python3 /tmp/clients.py 64 >/run/acknowledged'"
-    )
-    try:
-        written = "wc -l </run/acknowledged"
-        until(lambda: int(lab.run(written)) > 500, lambda: lab.run("systemctl status clients"), 120)
+    with Clients(lab) as clients:
         for name, data in {
             "restarted": {"postgres": {"settings": {"shared_buffers": "192MB"}}},
             "replaced": {"services": {"postgres": {"health_interval": 9}}},
         }.items():
-            before = int(lab.run(written))
             lab.deploy(inventory=variant(tmp_path / name, data))
-            until(
-                lambda before=before: int(lab.run(written)) > before + 500,  # type: ignore[misc]
-                lambda: lab.run("tail -3 /run/acknowledged"),
-                120,
-            )
-    finally:
-        lab.run("docker exec project_api sh -c 'touch /tmp/stop'")
-        until(lambda: lab.run("systemctl is-active clients", check=False) != "active", str, 60)
-        lab.run("docker exec project_api rm -f /tmp/stop /tmp/clients.py")
-    rows = lab.psql(
-        "SELECT json_agg(question) FROM agent.exchanges WHERE course = 'clients'", "ml_db"
-    )
-    acknowledged = lab.run("cat /run/acknowledged; rm /run/acknowledged").split()
-    assert len(acknowledged) > 1500
-    assert len(acknowledged) == len(set(acknowledged))
-    assert set(acknowledged) <= set(json.loads(rows))
+            clients.write(500)
+    clients.assert_stored(1500)
     lab.deploy()
-    lab.psql("DELETE FROM agent.exchanges WHERE course = 'clients'", "ml_db")

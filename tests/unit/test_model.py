@@ -12,7 +12,17 @@ import pytest
 from stack import model as module
 from stack import model_delivery
 from stack.docker.apply import RemoteError
-from stack.model import MANIFEST, Model, ModelError, State, manifest_of, parse_state, state_script
+from stack.model import (
+    MANIFEST,
+    Model,
+    ModelError,
+    State,
+    damaged_script,
+    manifest_of,
+    parse_manifest,
+    parse_state,
+    state_script,
+)
 from stack.model_delivery import Delivery
 from stack.model_memory import GIB, left_on_gpu, memory
 from tests.mirror import Mirror
@@ -173,6 +183,15 @@ def test_a_truncated_file_of_a_delivered_model_is_fetched_again(mirror: Mirror) 
     assert len(host.fetched) == 2
 
 
+def test_a_damaged_file_of_the_right_size_is_found(mirror: Mirror) -> None:
+    model = Model("someone/saiga", "mirror", mirror.url, mirror.serve(FILES))
+    bring(model)
+    assert LocalHost().run(damaged_script(model)) == ""
+    Path(model.path, "weights/model.safetensors").write_bytes(WEIGHTS[:-1] + b"!")
+    assert state(model) == State(complete=True)
+    assert "weights/model.safetensors: FAILED" in LocalHost().run(damaged_script(model))
+
+
 def test_from_a_directory_of_the_controller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,13 +228,23 @@ def test_from_the_hub(mirror: Mirror) -> None:
             "lfs": {"oid": hashlib.sha256(WEIGHTS).hexdigest(), "size": len(WEIGHTS)},
         },
     ]
-    revision, name = "04b00b6", "someone/saiga"
+    revision, name = "04b00b6" + "c" * 33, "someone/saiga"
+    commits = json.dumps([{"id": "1" * 40, "title": "newer"}, {"id": revision, "title": "ours"}])
     mirror.files = {
         f"/{name}/resolve/{revision}/{path}": content for path, content in FILES.items()
-    } | {f"/api/models/{name}/tree/{revision}": json.dumps(tree).encode()}
-    model = Model(name, "hub", mirror.url, revision)
+    } | {
+        f"/api/models/{name}/tree/{revision}": json.dumps(tree).encode(),
+        f"/api/models/{name}/commits/main": commits.encode(),
+    }
+    with pytest.raises(ModelError, match=r"no commit of .* begins with 0000000"):
+        bring(Model(name, "hub", mirror.url, "0000000"))
+    # The Hub itself takes a whole commit only.
+    model = Model(name, "hub", mirror.url, revision[:7])
     bring(model)
+    assert model.path.endswith("/04b00b6")
     assert delivered(model) == FILES
+    manifest = Path(model.path, MANIFEST).read_text()
+    assert parse_manifest(manifest) == parse_manifest(manifest_of(Path(model.path)))
     tree[2]["oid"] = "2" * 40
     mirror.files[f"/api/models/{name}/tree/{revision}"] = json.dumps(tree).encode()
     subprocess.run(["rm", "-r", model.path], check=True)
@@ -225,9 +254,10 @@ def test_from_the_hub(mirror: Mirror) -> None:
 
 @pytest.mark.parametrize("spoil", [lambda tree: [], lambda tree: {"error": "Repository not found"}])
 def test_a_hub_that_names_no_files(mirror: Mirror, spoil: Callable[[Any], Any]) -> None:
-    mirror.files = {"/api/models/a/b/tree/04b00b6": json.dumps(spoil([])).encode()}
+    commit = "04b00b6" + "c" * 33
+    mirror.files = {f"/api/models/a/b/tree/{commit}": json.dumps(spoil([])).encode()}
     with pytest.raises(ModelError, match="names no files"):
-        bring(Model("a/b", "hub", mirror.url, "04b00b6"))
+        bring(Model("a/b", "hub", mirror.url, commit))
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "a/../../b"])
@@ -245,6 +275,7 @@ def test_memory_of_the_seeds_model() -> None:
     assert found.kv_per_token == 163_840
     assert found.contexts == pytest.approx(4.0, abs=0.3)
     assert str(found).startswith(
-        "memory: weights 7.78 GiB, KV cache 160 KiB a token, 3.05 GiB a context of 20000 tokens; "
+        "memory: weights 7.78 GiB, KV cache 160 KiB a token, 3.05 GiB a context of 20000 tokens, by"
+        " config.json; "
     )
     assert memory("{}", weights, 20000, None) is None

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from stack.postgres import ROLE, Observed, Wanted, parse, refusal, tasks
+from stack.docker.plan import Change
+from stack.postgres import ROLE, Observed, Wanted, parse, refusal, tasks, unproven
+from stack.postgres_values import Shown, differing
 from stack.secrets import Secret
 
 WANTED = Wanted(
@@ -54,6 +56,10 @@ def said(observed: Observed) -> str:
         (
             {"pending": frozenset({"max_connections"})},
             "settings of PostgreSQL: load with a restart (max_connections waits for it)",
+        ),
+        (
+            {"shown": {"work_mem": Shown("4096", "kB", "integer", "4MB")}},
+            "settings of PostgreSQL: load (SHOW differs)\n    work_mem: 4MB -> 16MB",
         ),
         ({"databases": frozenset({"postgres"})}, "database ml_db: create (not found)"),
         (
@@ -137,3 +143,36 @@ def test_a_server_that_does_not_answer() -> None:
     assert parse(['{"databases": ["postgres"], "altered": null}', "login postgres"]) == Observed(
         databases=frozenset({"postgres"}), logins=frozenset({"postgres"})
     )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown", "same"),
+    [
+        ("1GB", Shown("1024", "MB", "integer", "1GB"), True),
+        ("0.5GB", Shown("65536", "8kB", "integer", "512MB"), True),
+        ("16MB", Shown("2048", "8kB", "integer", "16MB"), True),
+        ("16MB", Shown("1024", "8kB", "integer", "8MB"), False),
+        ("100", Shown("100", "", "integer", "100"), True),
+        ("100", Shown("40", "", "integer", "40"), False),
+        ("5min", Shown("300", "s", "integer", "5min"), True),
+        ("250", Shown("200", "ms", "integer", "200ms"), False),
+        ("0.9", Shown("0.9", "", "real", "0.9"), True),
+        ("1.1", Shown("4", "", "real", "4"), False),
+        ("-1", Shown("2048", "8kB", "integer", "16MB"), True),
+        ("yes", Shown("on", "", "bool", "on"), True),
+        ("off", Shown("on", "", "bool", "on"), False),
+        ("Replica", Shown("replica", "", "enum", "replica"), True),
+        ("minimal", Shown("replica", "", "enum", "replica"), False),
+        ("iso, dmy", Shown("ISO, DMY", "", "string", "ISO, DMY"), True),
+    ],
+)
+def test_a_value_is_compared_as_postgresql_does(wanted: str, shown: Shown, same: bool) -> None:
+    changes = list(differing({"name": wanted}, {"name": shown}))
+    assert changes == ([] if same else [Change("name", shown.shown, wanted)])
+
+
+def test_show_does_not_prove_the_settings() -> None:
+    shown = {"work_mem": Shown("4096", "kB", "integer", "4MB")}
+    sentence = "postgres.settings: PostgreSQL shows that work_mem is 4MB, not 16MB"
+    assert unproven(WANTED, replace(RIGHT, shown=shown)) == sentence
+    assert unproven(WANTED, RIGHT) is None

@@ -19,14 +19,15 @@ memory = Step(
     (Change("memory", "1g", "2g"), Change("command", "a | b", "-")),
 )
 pull = Step("container grafana_new", Action.PULL, "not found", target="grafana:2")
-same, other = HostPlan("one"), HostPlan("two", (pull, memory))
+same, other = HostPlan("one"), HostPlan("two", (pull, memory), notes=("memory: a note",))
+note = HostPlan("four", notes=("memory: a note",))
 lost = HostPlan("three", error="cannot be reached: no route")
 document = reports.as_json("course", [same, other, lost])
 document.pop("at")
 print(json.dumps({
     "outcomes": [
         int(reports.outcome([same])), int(reports.outcome([same, other])),
-        int(reports.outcome([other, lost])),
+        int(reports.outcome([other, lost])), int(reports.outcome([note])),
     ],
     "text": reports.as_text([same, other, lost]),
     "markdown": reports.as_markdown("course", [same, other, lost]),
@@ -40,7 +41,7 @@ def test_reports() -> None:
         [sys.executable, "-c", SCRIPT], cwd=ROOT, check=True, capture_output=True, text=True
     )
     said = json.loads(run.stdout)
-    assert said["outcomes"] == [0, 2, 1]
+    assert said["outcomes"] == [0, 2, 1, 0]
     assert said["text"].splitlines() == [
         "one: nothing to change",
         "",
@@ -49,6 +50,7 @@ def test_reports() -> None:
         "    container grafana_new: replace the container (differs)",
         "        memory: 1g -> 2g",
         "        command: a | b -> -",
+        "    memory: a note",
         "",
         "three: could not be looked at",
         "    cannot be reached: no route",
@@ -60,6 +62,8 @@ def test_reports() -> None:
         "| container grafana_new | replace the container | differs | command | a \\| b | - |",
     ]
     assert "**Error**" in said["markdown"]
+    assert "memory: a note" in said["markdown"].splitlines()
+    assert [host["notes"] for host in said["json"]["hosts"]] == [[], ["memory: a note"], []]
     assert said["json"]["outcome"] == "error"
     assert [host["host"] for host in said["json"]["hosts"]] == ["one", "two", "three"]
     assert said["json"]["hosts"][1]["steps"][1]["changes"][0] == {

@@ -89,6 +89,37 @@ def test_everything_is_hardened_and_limited(seed: Desired) -> None:
         assert container.health and container.gate
 
 
+# What each gate makes its service do: none is content with a page that only says that it lives.
+WORK = {
+    "ml_postgres": "SELECT 1",
+    "qdrant_new": "/collections",
+    "saiga_saiga_1": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+    "project_api": "/health",  # its own program asks all four that it needs
+    "webbot2": "/api/session",
+    "agent_exporter": "^agent_interactions_total ",
+    "node-exporter": "^node_cpu_seconds",
+    "dcgm-exporter": "^DCGM_FI_DEV_",
+    "prometheus_new": "timestamp(up == 1) > $started",
+    "grafana_new": "/api/datasources/uid/prometheus/health",
+}
+
+
+def test_every_gate_does_real_work(seed: Desired) -> None:
+    gates = {container.name: container.gate for container in seed.containers}
+    assert gates.keys() == WORK.keys()
+    for name, gate in gates.items():
+        assert gate and WORK[name] in gate.command
+        # A value would stand in the arguments of a program.
+        assert "$(cat" not in gate.command
+
+
+def test_the_gate_of_prometheus_waits_for_a_scrape(defaults: dict[str, Any]) -> None:
+    slow = desired(load(defaults, {"prometheus": {"scrape_interval": 120}}))
+    gate = slow.container("prometheus_new").gate
+    assert gate and gate.deadline > 120
+
+
 def test_saiga_serves_with_the_seeds_parameters(seed: Desired) -> None:
     saiga = seed.container("saiga_saiga_1")
     folder = "/var/lib/saiga-stack/models/saiga_nemo_12b-GPTQ/04b00b6"
@@ -158,7 +189,15 @@ def test_no_secret_is_in_an_environment(seed: Desired) -> None:
     for container in seed.containers:
         for name, value in container.environment.items():
             if any(word in name.upper() for word in ("PASSWORD", "SECRET", "KEY", "TOKEN")):
-                assert value.startswith("/run/secrets/") or name == "SAIGA_MAX_TOKENS"
+                is_file = value.startswith(("/run/secrets/", "$__file{/run/secrets/"))
+                assert is_file or name == "SAIGA_MAX_TOKENS"
+
+
+def test_no_image_of_others_moves_a_secret_into_its_environment(seed: Desired) -> None:
+    """The start scripts of PostgreSQL's and Grafana's images do so with NAME_FILE, NAME__FILE."""
+    for container in seed.containers:
+        if container.build is None:
+            assert not [name for name in container.environment if name.endswith("_FILE")]
 
 
 def test_files_of_an_unchanged_site_hash_the_same(site: Site) -> None:

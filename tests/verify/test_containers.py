@@ -75,9 +75,35 @@ def test_networks(host: Host, desired: Desired) -> None:
         assert actual == f"{network.subnet} {network.gateway} {network.dynamic_range}"
 
 
-def test_hardening(live: dict[str, Any], container_name: str) -> None:
-    config = live[container_name]["HostConfig"]
-    assert config["CapDrop"] == ["ALL"]
+def test_hardening(host: Host, live: dict[str, Any], desired: Desired, container_name: str) -> None:
+    config, wanted = live[container_name]["HostConfig"], desired.container(container_name)
     assert not config["Privileged"]
-    assert config["Memory"] > 0
-    assert config["LogConfig"]["Config"].keys() >= {"max-size", "max-file"}
+    assert config["CapDrop"] == list(wanted.cap_drop) == ["ALL"]
+    assert {cap.removeprefix("CAP_") for cap in config["CapAdd"] or ()} == set(wanted.cap_add)
+    # Docker adds the label itself to who shares the host's process ids.
+    assert set(config["SecurityOpt"]) - {"label=disable"} == set(wanted.security)
+    assert wanted.security == ("no-new-privileges",)
+    assert config["ReadonlyRootfs"] == wanted.read_only
+    assert config["PidsLimit"] == wanted.pids
+    assert config["Memory"] == wanted.memory
+    assert config["LogConfig"]["Config"] == dict(wanted.log.options)
+    if wanted.user:
+        assert live[container_name]["Config"]["User"] == wanted.user
+    # What the kernel says about its first process.
+    status = host.check_output("cat /proc/%s/status", str(live[container_name]["State"]["Pid"]))
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert fields["NoNewPrivs"] == "1"
+    if not wanted.cap_add:
+        assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0
+    if wanted.user:
+        assert fields["Uid"].split()[0] == wanted.user.partition(":")[0]
+
+
+def test_mounts(live: dict[str, Any], desired: Desired, container_name: str) -> None:
+    """Data and caches lie in their volumes, so that a new container finds them."""
+    found = {
+        mount["Destination"]: (mount["Type"], mount.get("Name") or mount["Source"], mount["RW"])
+        for mount in live[container_name]["Mounts"]
+    }
+    for mount in desired.container(container_name).mounts:
+        assert found[mount.target] == (mount.kind, mount.source, not mount.read_only)

@@ -66,12 +66,22 @@ def test_only_scram_from_the_networks(host: Host, site: Site) -> None:
     assert _query(host, site, sql) == "host reject, host scram-sha-256, local peer"
     sql = (
         "SELECT string_agg(DISTINCT address, ',') FROM pg_hba_file_rules"
-        " WHERE auth_method = 'scram-sha-256'"
+        " WHERE auth_method = 'scram-sha-256' AND user_name <> ARRAY['postgres']"
     )
     networks = {
         str(site.networks[n].subnet.network_address) for n in site.services.postgres.addresses
     }
     assert set(_query(host, site, sql).split(",")) == networks
+
+
+def test_the_superuser_comes_from_no_network(host: Host, site: Site) -> None:
+    """Inside the container it has the socket and, with its password, loopback."""
+    name = site.services.postgres.container
+    ask = "docker exec %s psql -w -U postgres -d postgres -h %s -c 'SELECT 1'"
+    for address in map(str, site.services.postgres.addresses.values()):
+        refused = host.run(ask, name, address)
+        assert "pg_hba.conf rejects connection" in refused.stderr
+    assert "no password supplied" in host.run(ask, name, "127.0.0.1").stderr
 
 
 def test_checksums(host: Host, site: Site) -> None:

@@ -39,6 +39,15 @@ def test_collections(published: Callable[..., str], host: Host, site: Site) -> N
             assert result["points_count"] > 0
 
 
+def test_snapshots_go_to_their_volume(host: Host, site: Site) -> None:
+    """Qdrant's account may write where its snapshots go."""
+    name = site.services.qdrant.container
+    volume = site.volumes.qdrant_snapshots_new
+    source = '{{range .Mounts}}{{if eq .Destination "/qdrant/snapshots"}}{{.Name}}{{end}}{{end}}'
+    assert host.check_output("docker inspect --format %s %s", source, name) == volume
+    assert host.run("docker exec %s test -w /qdrant/snapshots", name).rc == 0
+
+
 def test_nobody_reads_without_a_key(published: Callable[..., str]) -> None:
     for path in ("/collections", "/metrics"):
         assert requests.get(published("qdrant") + path, timeout=10).status_code == 401

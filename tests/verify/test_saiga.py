@@ -7,7 +7,7 @@ import pytest
 import requests
 from testinfra.host import Host
 
-from stack.model import parse_state, state_script
+from stack.model import damaged_script, parse_state, state_script
 from stack.secrets import SAIGA_API_KEY
 from stack.site import Site
 from stack.topology import model_of, model_path
@@ -37,12 +37,26 @@ def test_its_files_are_whole(host: Host, site: Site) -> None:
     state = parse_state(host.check_output(state_script(model)).splitlines())
     assert state.complete
     assert state.wrong == ()
+    assert host.check_output(damaged_script(model)) == ""
 
 
 def test_a_completion(published: Callable[..., str], host: Host, site: Site) -> None:
     body = {"model": site.saiga.served_name, "prompt": "1 2 3", "max_tokens": 3}
     answer = _ask(published, host, "/v1/completions", json=body)
     assert answer["usage"]["completion_tokens"] >= 1
+
+
+def test_sampling_defaults(published: Callable[..., str], host: Host, site: Site) -> None:
+    """From the same seed, a request without parameters draws what one with the site's draws, and
+    one with others does not."""
+
+    def drawn(**parameters: float) -> str:
+        body = {"model": site.saiga.served_name, "prompt": "1", "max_tokens": 24, "seed": 1}
+        answer = _ask(published, host, "/v1/completions", json=body | parameters)
+        return str(answer["choices"][0]["text"])
+
+    asked = {"temperature": site.saiga.temperature, "top_p": site.saiga.top_p}
+    assert drawn() == drawn(**asked) != drawn(temperature=2, top_p=1)
 
 
 def test_nobody_asks_without_the_key(published: Callable[..., str]) -> None:

@@ -101,7 +101,6 @@ if [[ ${1-} == postgres && ! " ${*:2} " =~ \ (-\?|--help|--describe-config|-V|--
     else
         initialise "$@"
     fi
-    unset POSTGRES_PASSWORD
 fi
 
 exec "$@"

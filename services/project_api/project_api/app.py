@@ -62,11 +62,15 @@ def create_app(settings: Settings) -> FastAPI:
                     await shelves.check()
                     await knowledge.synchronise(qdrant, embedder, sources)
 
+            async def embed() -> None:
+                await embedder.embed_query("вопрос")
+
             steps = [Step("migrations", database.migrate), Step("knowledge", load_knowledge)]
             checks = {
                 "postgres": database.check,
                 "qdrant": shelves.check,
                 "saiga": saiga.check,
+                "embedder": embed,
             }
             app.state.assistant = assistant
             app.state.health = Health(checks, steps)

@@ -17,7 +17,7 @@ HWE = (
     " 24.04 instead of its HWE kernel"
 )
 SMALL = (
-    "saiga.max_model_len: 20000 tokens of NightForger/saiga_nemo_12b-GPTQ need 12.8 GiB on the"
+    "saiga.max_model_len: 20000 tokens of NightForger/saiga_nemo_12b-GPTQ need 12.4 GiB on the"
     " card, and {card} gives {gives} (90% of {has}); lower max_model_len, or use a larger card"
 )
 RTX_3060 = "0000:01:00.0 VGA compatible controller [0300]: NVIDIA GA106 [RTX 3060] [10de:2503]"

@@ -1,12 +1,13 @@
-"""GF_* settings, with GF_*__FILE read as Grafana's packaging/docker/run.sh reads it."""
+"""GF_* settings, with $__file{PATH} in them read as Grafana's pkg/setting/expanders.go reads it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import StandInError
 
-FILE_SUFFIX = "__FILE"
+FILE = re.compile(r"\$__file\{([^}]+)\}")
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,16 @@ class Environment:
 
 
 def load(environ: Mapping[str, str]) -> Environment:
-    """Read the settings. StandInError: a variable and its __FILE are both set, or unreadable."""
+    """Read the settings. StandInError: one names a file that cannot be read."""
     variables = dict(environ)
-    for name, path in environ.items():
-        if not (name.startswith("GF_") and name.endswith(FILE_SUFFIX) and path):
-            continue
-        plain = name.removesuffix(FILE_SUFFIX)
-        if environ.get(plain):
-            raise StandInError(f"Both {plain} and {name} are set (but are exclusive)")
-        try:
-            variables[plain] = Path(path).read_text(encoding="utf-8").rstrip("\n")
-        except OSError as error:
-            raise StandInError(f"{name} names {path}, which cannot be read: {error}") from error
-        del variables[name]
+    for name, value in environ.items():
+        if name.startswith("GF_"):
+            try:
+                variables[name] = FILE.sub(
+                    lambda match: Path(match[1]).read_text(encoding="utf-8").strip(), value
+                )
+            except OSError as error:
+                raise StandInError(f"{name}: {value} cannot be read: {error}") from error
     port = variables.get("GF_SERVER_HTTP_PORT", "3000")
     if not port.isdecimal():
         raise StandInError(f"GF_SERVER_HTTP_PORT is {port!r}, a port number is needed")

@@ -163,7 +163,7 @@ class Site:
             "GF_SERVER_HTTP_PORT": str(self.port),
             "GF_PATHS_PROVISIONING": str(self.provisioning),
             "GF_PATHS_DATA": str(directory / "data"),
-            "GF_SECURITY_ADMIN_PASSWORD__FILE": str(directory / "password"),
+            "GF_SECURITY_ADMIN_PASSWORD": f"$__file{{{directory / 'password'}}}",
         }
 
     def write(self, name: str, model: Any) -> Path:
@@ -391,10 +391,9 @@ def test_the_password_is_reset_while_it_serves(site: Site) -> None:
         program.stop()
 
 
-def test_password_variable_and_file_exclude_each_other(site: Site) -> None:
-    said = site.refusal(GF_SECURITY_ADMIN_PASSWORD="x")
-    assert "GF_SECURITY_ADMIN_PASSWORD and GF_SECURITY_ADMIN_PASSWORD__FILE are set" in said
-    assert "cannot be read" in site.refusal(GF_SECURITY_ADMIN_PASSWORD__FILE="/nowhere")
+def test_a_password_file_that_is_not_there(site: Site) -> None:
+    said = site.refusal(GF_SECURITY_ADMIN_PASSWORD="$__file{/nowhere}")
+    assert "GF_SECURITY_ADMIN_PASSWORD: $__file{/nowhere} cannot be read" in said
 
 
 Change = Callable[[dict[str, Any]], Any]

@@ -82,6 +82,20 @@ async def test_health_follows_every_dependency(
             await health.becomes(saiga="")
 
 
+async def test_health_asks_the_embedder(
+    settings: Settings, saiga: FakeSaiga, qdrant: FakeQdrant, http: aiohttp.ClientSession
+) -> None:
+    port = free_port()
+    asking = settings.model_copy(
+        update={
+            **{"embedder": "openai", "embedder_model": "m"},
+            "embedder_url": f"http://127.0.0.1:{port}/v1",
+        }
+    )
+    async with running(create_app(asking)) as url:
+        await HealthOf(http, url).becomes(embedder=str(port))
+
+
 async def test_knowledge_waits_for_its_collections(
     settings: Settings, saiga: FakeSaiga, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
