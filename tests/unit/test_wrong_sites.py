@@ -261,7 +261,7 @@ WRONG: list[tuple[str, str | list[str]]] = [
     ),
     (
         "docker = {'registries': {'https://10.0.0.5': {'ca': 'ca.pem'}}}",
-        "docker.registries.https://10.0.0.5.[key]: 'https://10.0.0.5' is no registry; write host or"
+        "docker.registries.https://10.0.0.5: 'https://10.0.0.5' is no registry; write host or"
         " host:port, no http://",
     ),
     (
