@@ -72,10 +72,14 @@ def cut_off(part: str) -> None:
         start_new_session=True,
     )
     assert up.stdout
-    said = next((line for line in up.stdout if line.startswith(part)), "")
+    said = []
+    for line in up.stdout:
+        said.append(line)
+        if line.startswith(part):
+            break
     os.killpg(up.pid, signal.SIGKILL)
     up.wait()
-    assert said, f"it never said that it begins {part}"
+    assert said[-1].startswith(part), "".join(said)
 
 
 def test_an_up_that_was_cut_off_is_repaired_and_down_leaves_nothing(
