@@ -626,11 +626,15 @@ class _Topology:
         )
 
     def _prometheus_reload(self, name: str) -> str:
-        """Reload and wait until Prometheus has the file: it goes on with the old one otherwise."""
+        """Reload and wait until Prometheus has the file: it goes on with the old one otherwise.
+
+        Not by `docker kill`: engines before 23.0 take that for a stop by hand, and leave the
+        container off at the next boot.
+        """
         metrics = f"http://{address(self.site.services.prometheus, 'http')}/metrics"
         loaded = "prometheus_config_last_reload_success_timestamp_seconds"
         return (
-            f"now=$(date +%s) && docker kill --signal=HUP {name} >/dev/null && "
+            f"now=$(date +%s) && docker exec {name} sh -c 'kill -HUP 1' && "
             f"for try in $(seq 20); do sleep 0.5; loaded=$(curl -sf -m 5 {metrics} |"
             f" awk '/^{loaded} / {{ printf \"%.0f\", $2 }}');"
             ' if [ "${loaded:-0}" -ge "$now" ]; then break; fi; done; '
