@@ -164,7 +164,7 @@ class Terminal:
         )
         os.close(near)
         os.close(far)
-        print(f"$ {line} ({time.monotonic() - started:.0f} s)\n{done.stdout[-6000:]}")
+        print(f"$ {line} ({time.monotonic() - started:.0f} s)")
         assert done.returncode == status, f"{line}: {done.returncode}\n{done.stdout[-6000:]}"
         return done.stdout
 
