@@ -14,24 +14,42 @@ from stack.tasks import Task
 Commands = Generator[str | PyinfraCommand, None, None]
 
 
-class _Command(StringCommand):
-    """A shell command that says what it is for while it takes long."""
+# The output of a command may hold what a log must not.
+FAILED = "a command of it failed; the output of the deploy says why"
 
-    def __init__(self, command: str, doing: str) -> None:
+
+class _Command(StringCommand):
+    """A shell command of a task; says what it is for while it takes long, and logs its failure."""
+
+    def __init__(self, command: str, task: Task) -> None:
         super().__init__(command)
-        self.doing = doing
+        self.task = task
 
     def execute(self, state: State, host: Host, connector_arguments: Any) -> Any:
-        with at_work(host, self.doing):
-            return super().execute(state, host, connector_arguments)
+        with at_work(host, f"{self.task.subject}: {self.task.action}"):
+            done, output = super().execute(state, host, connector_arguments)
+        if not done:
+            host.run_shell_command(_log(self.task, FAILED), **connector_arguments)
+        return done, output
+
+
+def _log(task: Task, failure: str = "") -> StringCommand:
+    return StringCommand(
+        audit_command(
+            operator(),
+            task.subject,
+            task.action,
+            task.cause,
+            task.target,
+            changes=task.changes,
+            failure=failure,
+        )
+    )
 
 
 def carry_out(*tasks: Task) -> Commands:
     """Say what the tasks are about; each has its line in the host's audit log before it is done."""
     announce(tasks)
     for task in tasks:
-        yield StringCommand(
-            audit_command(operator(), task.subject, task.action, task.cause, changes=task.changes)
-        )
-        doing = f"{task.subject}: {task.action}"
-        yield from (_Command(it, doing) if isinstance(it, str) else it for it in task.commands)
+        yield _log(task)
+        yield from (_Command(it, task) if isinstance(it, str) else it for it in task.commands)

@@ -77,6 +77,15 @@ def test_both_readmes_take_the_same_five_steps() -> None:
     assert "bin/stack verify course" in steps[0]
 
 
+def test_both_readmes_say_the_same_things() -> None:
+    """As far as a program sees it: the kinds of their lines, one after the other."""
+    kinds = r"^(#+|- |\||\d\. |    \S|```|!\[)"
+    pages = [(ROOT / name).read_text() for name in ("README.md", "README.ru.md")]
+    assert re.findall(kinds, pages[0], re.M) == re.findall(kinds, pages[1], re.M)
+    links = [re.findall(r"\]\((docs/[^)]+|lab/[^)]+)\)", page) for page in pages]
+    assert links[0] == links[1]
+
+
 def test_the_recipes_of_ci_are_valid_and_keep_the_exit_status() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/ci.md").read_text(), re.S)
     github, gitlab = map(yaml.safe_load, blocks)

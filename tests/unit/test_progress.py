@@ -45,6 +45,7 @@ from types import SimpleNamespace
 from stack import progress
 from stack.pyinfra.remote import PyinfraRemote
 from stack.pyinfra.tasks import _Command
+from stack.tasks import Task
 
 progress.QUIET_SECONDS, progress.LINE_SECONDS = 0.2, 0.5
 
@@ -54,7 +55,7 @@ def run_shell_command(command, **arguments):
 
 host = SimpleNamespace(run_shell_command=run_shell_command, log=print)
 state = SimpleNamespace(print_output=False, print_input=False)
-_Command("sleep 0.4", "packages docker: install").execute(state, host, {})
+_Command("sleep 0.4", Task("packages docker", "install", "missing", ())).execute(state, host, {})
 remote = PyinfraRemote(host, {}, None, None, "container grafana")
 remote.run("sleep 0.4 # opensesame")
 remote.say("container grafana: pull the image (not found)")
