@@ -6,14 +6,12 @@ pyinfra inventory.py bench/containers.py -y
 from pyinfra import config, host
 
 from roles.networks import networks
-from roles.preflight import preflight
 from stack.pyinfra import lock
 from stack.pyinfra.operations import converge
 from stack.pyinfra.site import stack_of
 
 stack = stack_of(host)
 
-preflight(stack)
 lock.acquire(name="Lock the host")
 config.SHELL = lock.SHELL
 

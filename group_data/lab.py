@@ -86,7 +86,7 @@ saiga = {
     "weights": "300m",
     "memory_per_token": "32k",
     "max_model_len": 2048,
-    "max_tokens": 256,
+    "max_tokens": 64,
     "extra_arguments": ["--enforce-eager"],
     "environment": {"VLLM_CPU_KVCACHE_SPACE": "1"},
     "start_deadline": 600,

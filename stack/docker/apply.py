@@ -16,13 +16,16 @@ from stack.docker.observe import (
     CHECK_DIR,
     IMAGES_DIR,
     LOADED_DIR,
+    NEW_SUFFIX,
     PREVIOUS_SUFFIX,
     Observed,
     image_record,
 )
 from stack.docker.plan import Action, Plan, Step, plan
-from stack.docker.spec import Container, Desired, Gate
+from stack.docker.spec import OWNER_LABEL, Container, Desired, Gate
 
+# Where files go that a site does not have, under the path that they had.
+SET_ASIDE_DIR = "/var/lib/saiga-stack/set-aside"
 POLL_SECONDS = 1.0
 PROGRESS_SECONDS = 10.0
 CRASHES_TO_FAIL = 3
@@ -102,10 +105,11 @@ def _quote(*words: str) -> str:
     return shlex.join(words)
 
 
-def _undone_by_moving(container: Container) -> dict[str, str]:
-    """Path to what stood there before the change under way, of all that a give-back restores."""
-    paths = [*(file.path for file in container.start_files), _loaded(container)]
-    return {path: path + PREVIOUS_SUFFIX for path in paths}
+def _previous(container: Container) -> str:
+    """What stood there before the change under way, of all that a give-back restores, as globs."""
+    folders = sorted({file.folder for file in container.start_files})
+    files = (f"{shlex.quote(folder)}/*{PREVIOUS_SUFFIX}" for folder in folders)
+    return " ".join((*files, _loaded(container) + PREVIOUS_SUFFIX))
 
 
 def _loaded(container: Container) -> str:
@@ -123,11 +127,13 @@ class _Worker:
             Action.RECREATE_NETWORK: self.recreate_network,
             Action.RELEASE: self.release,
             Action.REMOVE: self.remove,
+            Action.REMOVE_NETWORK: self.remove_network,
             Action.CREATE_VOLUME: self.create_volume,
             Action.ADOPT_VOLUME: self.adopt_volume,
             Action.PULL: self.pull,
             Action.BUILD: self.build,
             Action.WRITE: self.write,
+            Action.SET_FILE_ASIDE: self.set_file_aside,
             Action.RETURN: self.return_aside,
             Action.CREATE: self.create,
             Action.REPLACE: self.replace,
@@ -139,6 +145,7 @@ class _Worker:
             Action.START: self.start,
             Action.RESTART: self.restart,
             Action.RELOAD: self.reload,
+            Action.PROVE: self.prove,
         }
 
     def observe(self) -> None:
@@ -195,9 +202,12 @@ class _Worker:
         """The subject is as it has to be: forget what would undo the change, note what it is."""
         for container in self.desired.containers:
             if subject == f"container {container.name}":
-                previous = _quote(*_undone_by_moving(container).values())
-                self.remote.run(f"rm -f {previous}; mkdir -p -m 0700 {history.SERVING_DIR}")
-                new = f"{history.serving(container.name)}.new"
+                previous, loaded = _previous(container), _loaded(container)
+                # A file that was put right before the container read it took the note aside.
+                proven = f"[ -e {loaded} ] || mv {loaded}{PREVIOUS_SUFFIX} {loaded} 2>/dev/null"
+                serving = f"mkdir -p -m 0700 {history.SERVING_DIR}"
+                self.remote.run(f"{proven}; rm -f {previous}; {serving}")
+                new = f"{history.serving(container.name)}{NEW_SUFFIX}"
                 self.remote.put(history.note(container).encode(), new)
                 self.remote.run(history.keep_note(container.name, new))
 
@@ -236,6 +246,15 @@ class _Worker:
 
     def remove(self, step: Step) -> None:
         self.remote.run(f"docker stop {step.target} >/dev/null; docker rm --force {step.target}")
+
+    def remove_network(self, step: Step) -> None:
+        attached = [
+            container
+            for container, document in self.observed.containers.items()
+            if step.target in (document["NetworkSettings"]["Networks"] or {})
+        ]
+        lines = [_quote(*commands.disconnect(container, step.target)) for container in attached]
+        self.remote.run("\n".join(["set -e", *lines, f"docker network rm {step.target}"]))
 
     def create_volume(self, step: Step) -> None:
         self.remote.run(_quote(*commands.create_volume(step.subject.removeprefix("volume "))))
@@ -277,32 +296,48 @@ class _Worker:
     def write(self, step: Step) -> None:
         container = self._container(step)
         file = next(file for file in container.files if file.path == step.target)
-        path, temporary = shlex.quote(file.path), shlex.quote(f"{file.path}.new")
-        self.remote.run(f"mkdir -p {shlex.quote(file.path.rpartition('/')[0])}")
-        self.remote.put(file.content.encode(), f"{file.path}.new")
+        path, temporary = shlex.quote(file.path), shlex.quote(file.path + NEW_SUFFIX)
+        self.remote.run(f"mkdir -p {shlex.quote(file.folder)}")
+        self.remote.put(file.content.encode(), file.path + NEW_SUFFIX)
         keep = ""
         if not file.live and (not step.changes or "content" in {c.field for c in step.changes}):
-            # The copy of an interrupted change is the older one: that of the last proven content.
-            keep = (
-                f" && {{ [ ! -f {path} ] || [ -e {path}{PREVIOUS_SUFFIX} ] ||"
-                f" cp -a {path} {path}{PREVIOUS_SUFFIX}; }} && {self._move_aside(container)}"
-            )
+            keep = f" && {self._keep(container, file.path)}"
         self.remote.run(
             f"chown {file.owner} {temporary} && chmod {file.mode} {temporary}{keep}"
             f" && mv {temporary} {path}"
         )
 
+    def set_file_aside(self, step: Step) -> None:
+        container = self._container(step)
+        folder = step.target.rpartition("/")[0]
+        keep = ""
+        if folder in {file.folder for file in container.start_files}:
+            keep = f"{self._keep(container, step.target)} && "
+        aside = shlex.quote(SET_ASIDE_DIR + folder)
+        move = f"mv --backup=numbered {shlex.quote(step.target)} {aside}/"
+        self.remote.run(f"{keep}mkdir -p -m 0700 {SET_ASIDE_DIR} && mkdir -p {aside} && {move}")
+
     @staticmethod
-    def _move_aside(container: Container) -> str:
-        loaded = _loaded(container)
-        return f"{{ [ ! -f {loaded} ] || mv {loaded} {loaded}{PREVIOUS_SUFFIX}; }}"
+    def _keep(container: Container, path: str) -> str:
+        """A command that keeps what stands there until the container is seen to work without it.
+
+        The copy of an interrupted change is the older one: that of the last proven content.
+        """
+        loaded, quoted = _loaded(container), shlex.quote(path)
+        previous = quoted + PREVIOUS_SUFFIX
+        return (
+            f"{{ [ -L {previous} ] || [ -e {previous} ] ||"
+            f" if [ -e {quoted} ]; then cp -a {quoted} {previous};"
+            f" else ln -s /dev/null {previous}; fi; }} &&"
+            f" {{ [ ! -f {loaded} ] || mv {loaded} {loaded}{PREVIOUS_SUFFIX}; }}"
+        )
 
     def _restore_files(self, container: Container) -> None:
-        moves = (
-            f"{{ [ ! -e {shlex.quote(previous)} ] || {_quote('mv', previous, path)}; }}"
-            for path, previous in _undone_by_moving(container).items()
+        self.remote.run(
+            f"for previous in {_previous(container)}; do path=${{previous%{PREVIOUS_SUFFIX}}};"
+            ' if [ -L "$previous" ]; then rm -f "$previous" "$path";'
+            ' elif [ -e "$previous" ]; then mv "$previous" "$path"; fi; done'
         )
-        self.remote.run(" && ".join(moves))
 
     # Containers
 
@@ -315,12 +350,28 @@ class _Worker:
     def replace(self, step: Step) -> None:
         container = self._container(step)
         name, aside = container.name, container.name + ASIDE_SUFFIX
-        if aside in self.observed.containers:
+        if aside in self.observed.containers and not self._works(container):
             self.remote.run(f"docker rm --force {name} >/dev/null")
         else:
-            self.remote.run(f"docker rename {name} {aside}")
+            # The one that works was proven before a cut: it is the one to go back to.
+            owned = OWNER_LABEL in (self.observed.containers[name]["Config"]["Labels"] or {})
+            # The adoption of a container without our label is to be finished by any deploy.
+            note = "" if owned else f"mkdir -p {ADOPTED_DIR} && touch {self._adoption(name)} && "
+            gone = f"docker rm --force {aside} >/dev/null && "
+            gone = gone if aside in self.observed.containers else ""
+            self.remote.run(f"{note}{gone}docker rename {name} {aside}")
         create = [_quote(*argv) for argv in commands.create_container(container)]
         self._swap(container, *create)
+
+    def _works(self, container: Container) -> bool:
+        if container.gate is None:
+            return False
+        gate = f"if {{ {container.gate.command}; }} >/dev/null 2>&1; then echo works; fi"
+        return bool(self.remote.run(gate).strip())
+
+    def _adoption(self, name: str) -> str:
+        """Path of the note that the adoption of a container has begun."""
+        return f"{ADOPTED_DIR}/{self.observed.containers[name]['Id']}"
 
     def finish(self, step: Step) -> None:
         self._swap(self._container(step))
@@ -328,20 +379,22 @@ class _Worker:
     def _swap(self, container: Container, *create: str) -> None:
         """Stop the container set aside and start the one that has its name, or give it back."""
         aside = container.name + ASIDE_SUFFIX
+        old = aside if aside in self.observed.containers else container.name
+        forget = f"rm -f {self._adoption(old)}"
         try:
             self.remote.run("\n".join(("set -e", *create, f"docker stop {aside} >/dev/null")))
             self._start_and_prove(container)
         except (RemoteError, NotProvenError) as error:
-            raise self._given_back(container, error) from None
+            raise self._given_back(container, error, forget) from None
         try:
-            self.remote.run(f"docker rm --force {aside} >/dev/null")
+            self.remote.run(f"docker rm --force {aside} >/dev/null; {forget}")
         except RemoteError as error:
             raise ApplyError(
                 f"container {container.name}: the new one serves, but the old one could not be"
                 f" removed and stays as {aside} ({error})"
             ) from None
 
-    def _given_back(self, container: Container, error: Exception) -> ApplyError:
+    def _given_back(self, container: Container, error: Exception, forget: str) -> ApplyError:
         """Put the container set aside back in place; the error that says what stands now."""
         name, aside = container.name, container.name + ASIDE_SUFFIX
         diagnosis = ""
@@ -350,7 +403,8 @@ class _Worker:
             new, diagnosis = self._short_id(name), self._diagnosis(name)
             self._restore_files(container)
             self.remote.run(
-                f"docker rm --force {name} >/dev/null 2>&1\ndocker rename {aside} {name}"
+                f"docker rm --force {name} >/dev/null 2>&1\n"
+                f"docker rename {aside} {name} && {forget}"
             )
             self._start(name)
             return ApplyError(
@@ -429,9 +483,12 @@ class _Worker:
     def start(self, step: Step) -> None:
         self._start_and_prove(self._container(step))
 
+    def prove(self, step: Step) -> None:
+        self._prove(self._container(step))
+
     def restart(self, step: Step) -> None:
         container = self._container(step)
-        self.remote.run(f"docker restart {container.name} >/dev/null")
+        self.remote.run(f"{self._unproven(container)}; docker restart {container.name} >/dev/null")
         self._prove(container)
 
     def reload(self, step: Step) -> None:
@@ -451,7 +508,12 @@ class _Worker:
                 f"the files before are back: {self._proof(container)}\n{diagnosis}"
             ) from None
 
+    @staticmethod
+    def _unproven(container: Container) -> str:
+        return f"rm -f {_loaded(container)}"
+
     def _start_and_prove(self, container: Container) -> None:
+        self.remote.run(self._unproven(container))
         self._start(container.name)
         self._prove(container)
 

@@ -20,8 +20,10 @@ IMAGES_DIR = "/var/lib/saiga-stack/images"
 ADOPTED_DIR = "/var/lib/saiga-stack/adopted"
 CHECK_DIR = "/var/lib/saiga-stack/check"
 ASIDE_SUFFIX = ".saiga-stack-old"
-# The content that a file of a container had before a change that is not yet proven.
+# The content that a file of a container had before a change that is not yet proven; a link to
+# nowhere when there was no file.
 PREVIOUS_SUFFIX = ".previous"
+NEW_SUFFIX = ".new"
 
 Json = dict[str, Any]
 
@@ -68,14 +70,15 @@ class Observed:
     that it is installed and does not run, so that nothing is known of what it has.
 
     ``containers``, ``networks`` and ``volumes`` map a name to its inspect document, ``images`` a
-    reference to its inspect document. ``loaded`` maps a container that reloads to the pair
+    reference to its inspect document. ``loaded`` maps a container that was seen to work to the pair
     (container id, hash of the files it loaded last), ``pulled`` an image reference to the image id
-    that its last pull or build gave. ``adopted`` names the volumes taken over by hand: a volume's
-    labels cannot be changed. ``unproven`` names the files whose change was interrupted before the
-    container that reads them was seen to work. ``stale_folders`` maps a running container to the
-    folders on the host that it still has mounted although they were deleted or replaced.
-    ``secrets`` maps the path of a secret's file to its modification time, in seconds since the
-    epoch; its content is never read.
+    that its last pull or build gave. ``files`` has all that lies in the folders of our files.
+    ``adopted`` has the names of volumes taken over by hand, as a volume's labels cannot be changed,
+    and the ids of containers whose adoption has begun. ``unproven`` names the files whose change
+    was interrupted before the container that reads them was seen to work. ``stale_folders`` maps a
+    running container to the folders on the host that it still has mounted although they were
+    deleted or replaced. ``secrets`` maps the path of a secret's file to its modification time, in
+    seconds since the epoch; its content is never read.
     """
 
     engine: Engine | None = None
@@ -119,9 +122,10 @@ def _image_lines(references: list[str]) -> Iterator[str]:
 def observation_script(desired: Desired) -> str:
     """A POSIX shell script that prints everything :func:`parse` needs, in marked sections."""
     references = sorted({container.image for container in desired.containers})
-    paths = sorted({file.path for container in desired.containers for file in container.files})
+    folders = sorted({f.folder for container in desired.containers for f in container.files})
+    find = f"find {shlex.join(folders)} -maxdepth 1 \\( -type f -o -type l \\)"
+    attributes = shlex.join(["-printf", "0%m %U:%G %T@ %p\\n"])
     volumes = shlex.join(volume.name for volume in desired.volumes)
-    quoted_paths = " ".join(shlex.quote(path) for path in paths)
     return "\n".join(
         [
             sections.BEGIN,
@@ -140,29 +144,14 @@ def observation_script(desired: Desired) -> str:
             "s images",
             *_image_lines(references),
             "s files",
-            *(
-                [
-                    f'for f in {quoted_paths}; do if [ -f "$f" ]; then'
-                    " printf '%s ' \"$(sha256sum <\"$f\" | cut -d' ' -f1)\";"
-                    " stat -c '0%a %u:%g %.Y %n' \"$f\"; fi; done"
-                ]
-                if paths
-                else []
-            ),
+            *([f"{find} {attributes} 2>/dev/null"] if folders else []),
+            "s hashes",
+            *([f"{find} -exec sha256sum {{}} + 2>/dev/null"] if folders else []),
             "s loaded",
             f'for f in {LOADED_DIR}/*; do if [ -f "$f" ]; then'
             ' printf \'%s %s\\n\' "${f##*/}" "$(cat "$f")"; fi; done',
             "s adopted",
             f"ls {ADOPTED_DIR} 2>/dev/null || true",
-            "s unproven",
-            *(
-                [
-                    f'for f in {quoted_paths}; do if [ -e "$f{PREVIOUS_SUFFIX}" ]; then'
-                    " printf '%s\\n' \"$f\"; fi; done"
-                ]
-                if paths
-                else []
-            ),
             "s stale",
             _STALE_FOLDERS,
             "s secrets",
@@ -223,12 +212,18 @@ def _images(text: str) -> tuple[dict[str, Json], dict[str, str]]:
     return images, pulled
 
 
-def _files(text: str) -> dict[str, ObservedFile]:
-    files = {}
-    for line in text.splitlines():
-        sha256, mode, owner, modified, path = line.split(" ", 4)
-        files[path] = ObservedFile(sha256, f"{int(mode, 8):04o}", owner, float(modified))
-    return files
+def _files(attributes: str, hashes: str) -> tuple[dict[str, ObservedFile], frozenset[str]]:
+    """The files by path, and the paths of those whose change is not proven."""
+    files: dict[str, ObservedFile] = {}
+    unproven = set()
+    sums = {path: sha256 for sha256, _, path in (h.partition("  ") for h in hashes.splitlines())}
+    for line in attributes.splitlines():
+        mode, owner, modified, path = line.split(" ", 3)
+        if path.endswith(PREVIOUS_SUFFIX):
+            unproven.add(path.removesuffix(PREVIOUS_SUFFIX))
+        elif path in sums and not path.endswith(NEW_SUFFIX):
+            files[path] = ObservedFile(sums[path], f"{int(mode, 8):04o}", owner, float(modified))
+    return files, frozenset(unproven)
 
 
 def _loaded(text: str) -> dict[str, tuple[str, str]]:
@@ -256,6 +251,7 @@ def parse(output: str) -> Observed:
     """
     found = sections.split(output)
     images, pulled = _images(found["images"])
+    files, unproven = _files(found["files"], found["hashes"])
     return Observed(
         engine=_engine(found["engine"]),
         stopped=bool(found.get("stopped", "").strip()),
@@ -263,11 +259,11 @@ def parse(output: str) -> Observed:
         networks=_by_name(_documents(found["networks"])),
         volumes=_by_name(_documents(found["volumes"])),
         images=images,
-        files=_files(found["files"]),
+        files=files,
         loaded=_loaded(found["loaded"]),
         pulled=pulled,
         adopted=frozenset(found["adopted"].split()),
-        unproven=frozenset(found.get("unproven", "").splitlines()),
+        unproven=unproven,
         stale_folders=_stale_folders(found.get("stale", "")),
         secrets=_secrets(found.get("secrets", "")),
     )

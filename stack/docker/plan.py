@@ -27,6 +27,7 @@ from stack.docker.spec import (
 )
 
 LEFTOVERS = "leftovers"
+_NO_PART = "made by this toolkit, but no part of the site any more"
 
 
 class Action(StrEnum):
@@ -34,11 +35,13 @@ class Action(StrEnum):
     RECREATE_NETWORK = "recreate the network"
     RELEASE = "release an address"
     REMOVE = "remove the container"
+    REMOVE_NETWORK = "remove the network"
     CREATE_VOLUME = "create the volume"
     ADOPT_VOLUME = "adopt the volume"
     PULL = "pull the image"
     BUILD = "build the image"
     WRITE = "write a file"
+    SET_FILE_ASIDE = "set a file aside"
     RETURN = "return the container set aside"
     CREATE = "create the container"
     REPLACE = "replace the container"
@@ -50,6 +53,7 @@ class Action(StrEnum):
     START = "start"
     RESTART = "restart"
     RELOAD = "reload"
+    PROVE = "prove that it works"
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,8 @@ def plan(desired: Desired, observed: Observed, adopt: bool = False) -> Plan:
 
     Raises Refusal, naming every obstacle, when going on would touch what is not ours.
     """
-    refusals = [] if adopt else list(_foreign(desired, observed))
+    refusals = list(_foreign_aside(desired, observed))
+    refusals += [] if adopt else _foreign(desired, observed)
     refusals += _strangers_in_the_way(desired, observed)
     refusals += _networks_in_the_way(desired, observed)
     if refusals:
@@ -142,7 +147,7 @@ def plan(desired: Desired, observed: Observed, adopt: bool = False) -> Plan:
     for volume in desired.volumes:
         steps += _plan_volume(volume.name, observed)
     for container in desired.containers:
-        steps += _plan_container(container, observed)
+        steps += _plan_container(container, desired, observed)
     return Plan(tuple(steps))
 
 
@@ -155,12 +160,27 @@ def _foreign(desired: Desired, observed: Observed) -> Iterator[str]:
     for kind, name, document in subjects:
         if document is None or (kind == "volume" and name in observed.adopted):
             continue
-        labels = document["Config"]["Labels"] if kind == "container" else document["Labels"]
-        if not _owned(labels):
+        owned = _is_owned(document, observed) if kind == "container" else _owned(document["Labels"])
+        if not owned:
             yield (
                 f"{kind} {name} exists but was not made by this toolkit; "
                 f"remove or rename it, or take it over with --data adopt=yes"
             )
+
+
+def _foreign_aside(desired: Desired, observed: Observed) -> Iterator[str]:
+    for name in (container.name + ASIDE_SUFFIX for container in desired.containers):
+        document = observed.containers.get(name)
+        if document and not _is_owned(document, observed):
+            yield (
+                f"container {name} was not made by this toolkit, but has the name under which it"
+                " sets a container aside; remove or rename it"
+            )
+
+
+def _is_owned(document: Json, observed: Observed) -> bool:
+    """Whether a container is ours by its label, or because its adoption was begun."""
+    return _owned(document["Config"]["Labels"]) or document["Id"] in observed.adopted
 
 
 def _attachments(document: Json) -> dict[str, Json]:
@@ -184,8 +204,34 @@ def _is_leftover(name: str, document: Json, desired: Desired) -> bool:
 def _plan_leftovers(desired: Desired, observed: Observed) -> Iterator[Step]:
     for name, document in sorted(observed.containers.items()):
         if _is_leftover(name, document, desired):
-            cause = "made by this toolkit, but no part of the site any more"
-            yield Step(LEFTOVERS, Action.REMOVE, cause, target=name)
+            yield Step(LEFTOVERS, Action.REMOVE, _NO_PART, target=name)
+    for name in sorted(_removed_networks(desired, observed)):
+        yield Step(LEFTOVERS, Action.REMOVE_NETWORK, _NO_PART, target=name)
+
+
+def _leftover_networks(desired: Desired, observed: Observed) -> dict[str, list[str]]:
+    """Networks of ours that the site no longer has, with the containers of others in them."""
+    ours = {network.name for network in desired.networks}
+    return {
+        name: _strangers_on(name, desired, observed)
+        for name, document in observed.networks.items()
+        if name not in ours and _owned(document["Labels"])
+    }
+
+
+def _removed_networks(desired: Desired, observed: Observed) -> set[str]:
+    leftovers = _leftover_networks(desired, observed)
+    return {name for name, strangers in leftovers.items() if not strangers}
+
+
+def _strangers_on(network: str, desired: Desired, observed: Observed) -> list[str]:
+    return [
+        name
+        for name, document in sorted(observed.containers.items())
+        if network in _attachments(document)
+        and not _is_ours(name, desired)
+        and not _is_leftover(name, document, desired)
+    ]
 
 
 def _strangers_in_the_way(desired: Desired, observed: Observed) -> Iterator[str]:
@@ -213,22 +259,32 @@ def _strangers_in_the_way(desired: Desired, observed: Observed) -> Iterator[str]
 
 def _networks_in_the_way(desired: Desired, observed: Observed) -> Iterator[str]:
     """What Docker would refuse only after the network that is there has been removed."""
+    leftovers = _leftover_networks(desired, observed)
     ours = {network.name for network in desired.networks}
+    staying = observed.networks.keys() - ours - _removed_networks(desired, observed)
     pools = [
         (name, ip_network(pool["Subnet"], strict=False))
-        for name, document in sorted(observed.networks.items())
-        for pool in document["IPAM"]["Config"] or ()
-        if name not in ours and document["Driver"] == "bridge"
+        for name in sorted(staying)
+        for pool in observed.networks[name]["IPAM"]["Config"] or ()
+        if observed.networks[name]["Scope"] == "local"
     ]
     for network in desired.networks:
         subnet = ip_network(network.subnet)
         if network.name in observed.networks and not _network_changes(network, observed):
             continue
         for name, pool in pools:
-            if pool.overlaps(subnet):
+            if not pool.overlaps(subnet):
+                continue
+            needs = f"network {network.name} needs {subnet}, but network {name}"
+            if strangers := leftovers.get(name):
                 yield (
-                    f"network {network.name} needs {subnet}, but network {name}, which is not "
-                    f"ours, has {pool}; remove {name} or choose another subnet"
+                    f"{needs}, which the site no longer has, has {pool} and container"
+                    f" {strangers[0]}, which is not ours, attached; disconnect {strangers[0]} first"
+                )
+            else:
+                yield (
+                    f"{needs}, which is not ours, has {pool};"
+                    f" remove {name} or choose another subnet"
                 )
 
 
@@ -352,11 +408,29 @@ def _plan_files(container: Container, subject: str, observed: Observed) -> Itera
             yield Step(subject, Action.WRITE, "differs", changes, file.path)
 
 
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _strays(container: Container, desired: Desired, observed: Observed) -> list[str]:
+    """Files that nobody asked for beside those of the container: it may read them too."""
+    wanted = {file.path for other in desired.containers for file in other.files}
+    folders = {file.folder for file in container.files}
+    return sorted(path for path in observed.files.keys() - wanted if _folder(path) in folders)
+
+
+def _start_folders(container: Container) -> set[str]:
+    """Folders whose files the container reads at its start or on a reload."""
+    return {file.folder for file in container.start_files}
+
+
 def _rewrites(container: Container, steps: list[Step]) -> bool:
-    """Whether a step changes the content of a file that is read only at start or on a reload."""
+    """Whether a step changes the content of what is read only at start or on a reload."""
     start_files = {file.path for file in container.start_files}
     return any(
-        step.target in start_files
+        _folder(step.target) in _start_folders(container)
+        if step.action is Action.SET_FILE_ASIDE
+        else step.target in start_files
         and (not step.changes or any(change.field == "content" for change in step.changes))
         for step in steps
     )
@@ -383,11 +457,12 @@ def _attachment_text(attachment: Attachment, container: Container) -> str:
 
 
 def _plan_attachments(
-    container: Container, subject: str, document: Json, observed: Observed
+    container: Container, subject: str, document: Json, desired: Desired, observed: Observed
 ) -> Iterator[Step]:
     wanted = {attachment.network: attachment for attachment in container.attachments}
     actual = _attachments(document)
-    for network in sorted(actual.keys() - wanted.keys()):
+    removed = _removed_networks(desired, observed)
+    for network in sorted(actual.keys() - wanted.keys() - removed):
         before = _endpoint_text(actual[network], document, container, observed, network)
         yield Step(
             subject,
@@ -428,13 +503,20 @@ def _in_place(change: Change, container: Container) -> bool:
     return False
 
 
-def _read_edited_files(container: Container, document: Json, observed: Observed) -> bool:
+def _read_edited_files(
+    container: Container, document: Json, observed: Observed, strays: list[str]
+) -> bool:
     """Whether the running container may have read a file that had been changed by hand."""
     started = datetime.fromisoformat(document["State"]["StartedAt"]).timestamp()
     edited = [
         observed.files[file.path].modified
         for file in container.start_files
         if file.path in observed.files and observed.files[file.path].sha256 != file.sha256
+    ]
+    edited += [
+        observed.files[path].modified
+        for path in strays
+        if _folder(path) in _start_folders(container)
     ]
     return any(moment <= started for moment in edited)
 
@@ -450,10 +532,15 @@ def _newer_secrets(container: Container, document: Json, observed: Observed) -> 
 
 
 def _plan_reload(
-    container: Container, subject: str, document: Json, observed: Observed, rewritten: bool
+    container: Container,
+    subject: str,
+    document: Json,
+    observed: Observed,
+    rewritten: bool,
+    strays: list[str],
 ) -> Iterator[Step]:
     if container.reload is None:
-        if rewritten and _read_edited_files(container, document, observed):
+        if rewritten and _read_edited_files(container, document, observed, strays):
             yield Step(subject, Action.RESTART, "it started after the file was changed by hand")
         elif any(file.path in observed.unproven for file in container.start_files):
             yield Step(subject, Action.RESTART, "a change of its files was interrupted")
@@ -484,10 +571,17 @@ def _container_changes(
     return _changes(differences(before, after))
 
 
-def _plan_container(container: Container, observed: Observed) -> Iterator[Step]:
+def _plan_container(container: Container, desired: Desired, observed: Observed) -> Iterator[Step]:
     subject = f"container {container.name}"
     yield from _plan_image(container, subject, observed)
-    files = list(_plan_files(container, subject, observed))
+    strays = _strays(container, desired, observed)
+    files = [
+        *_plan_files(container, subject, observed),
+        *(
+            Step(subject, Action.SET_FILE_ASIDE, "no file of the site", target=path)
+            for path in strays
+        ),
+    ]
     yield from files
     rewritten = _rewrites(container, files)
 
@@ -507,7 +601,7 @@ def _plan_container(container: Container, observed: Observed) -> Iterator[Step]:
 
     if changes:
         yield Step(subject, Action.UPDATE, "differs", changes)
-    yield from _plan_attachments(container, subject, document, observed)
+    yield from _plan_attachments(container, subject, document, desired, observed)
     if aside is not None:
         yield Step(subject, Action.FINISH, "a replacement was interrupted")
         return
@@ -520,4 +614,8 @@ def _plan_container(container: Container, observed: Observed) -> Iterator[Step]:
     elif not asleep and (names := _newer_secrets(container, document, observed)):
         yield Step(subject, Action.RESTART, f"it started before {', '.join(names)} was changed")
     elif not asleep:
-        yield from _plan_reload(container, subject, document, observed, rewritten)
+        loading = list(_plan_reload(container, subject, document, observed, rewritten, strays))
+        yield from loading
+        proven, _ = observed.loaded.get(container.name, ("", ""))
+        if not loading and proven != document["Id"]:
+            yield Step(subject, Action.PROVE, "it has not been seen to work yet")

@@ -94,6 +94,10 @@ class ConfigFile:
     live: bool = False
 
     @property
+    def folder(self) -> str:
+        return self.path.rpartition("/")[0]
+
+    @property
     def sha256(self) -> str:
         return hashlib.sha256(self.content.encode()).hexdigest()
 

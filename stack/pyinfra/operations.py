@@ -45,7 +45,9 @@ def current_plan(target: Host, stack: Stack) -> Plan:
 
 
 # Steps through which a container works on as it is.
-_HARMLESS = frozenset({Action.WRITE, Action.RELOAD, Action.UPDATE})
+_HARMLESS = frozenset(
+    {Action.WRITE, Action.SET_FILE_ASIDE, Action.RELOAD, Action.UPDATE, Action.PROVE}
+)
 
 
 def can_be_asked(stack: Stack, container: str) -> bool:

@@ -124,9 +124,13 @@ class Lab:
         """The plan that a dry run shows."""
         run = self.pyinfra("--dry", *options)
         assert run.status == 0, run.text
-        lines = (line.partition("] ")[2] for line in run.text.splitlines() if "] " in line)
-        kinds = ("container ", "network ", "volume ", "leftovers", "    ")
-        return "\n".join(line for line in lines if line.startswith(kinds))
+        return run.plan()
+
+    def audited(self) -> list[str]:
+        """What has been done on the host, a text of the plan each, in order."""
+        log = self.run("cat /var/log/saiga-stack/audit.jsonl 2>/dev/null || true")
+        entries = [json.loads(line) for line in log.splitlines()]
+        return [_step({"target": ""} | entry) for entry in entries if "failure" not in entry]
 
     def lives(self) -> dict[str, tuple[str, str]]:
         """Container name to (id, start time), of all that run on the host."""

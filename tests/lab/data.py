@@ -26,6 +26,8 @@ class Data:
         points = ", ".join(f'{{"id": {n}, "vector": [{n}, 1, 0, {n % 7}]}}' for n in range(1, 101))
         self._qdrant("PUT", "", '{"vectors": {"size": 4, "distance": "Dot"}}')
         self._qdrant("PUT", "/points?wait=true", f'{{"points": [{points}]}}')
+        rows, found = self.read()
+        assert rows.startswith("200|") and found.count('"id"') == 100
 
     def read(self) -> tuple[str, str]:
         """A digest of the rows and the points: the same as long as none is lost or changed."""

@@ -415,6 +415,12 @@ CONTAINERS: tuple[Remade[Container], ...] = (
         ("environment.NO_SETCAP: - -> 1",),
     ),
     Remade(
+        "no GPU",
+        "dcgm-exporter",
+        lambda c: replace(c, runtime=None),
+        ("runtime: - -> nvidia",),
+    ),
+    Remade(
         "capabilities not dropped",
         "dcgm-exporter",
         lambda c: replace(c, cap_drop=()),
@@ -787,12 +793,22 @@ def _files(desired: Desired) -> Iterator[Case]:
         f"rm {prometheus.path}",
         lines(f"container prometheus_new: write a file {prometheus.path} (not found)", reloaded),
     )
+    stray = f"{prometheus.folder}/by-hand.yml"
+    yield Case(
+        "Prometheus: a file that nobody asked for",
+        f"echo by hand >{stray}",
+        lines(
+            f"container prometheus_new: set a file aside {stray} (no file of the site)", reloaded
+        ),
+        check=f"! test -e {stray} && grep -q hand /var/lib/saiga-stack/set-aside{stray}",
+        cleanup=f"rm -f /var/lib/saiga-stack/set-aside{stray}*",
+    )
     yield Case(
         "Prometheus: file with another mode",
         f"chmod 0600 {prometheus.path}",
         lines(written, "    mode: 0600 -> 0644"),
     )
-    folder = prometheus.path.rpartition("/")[0]
+    folder = prometheus.folder
     yield Case(
         "Prometheus: folder deleted",
         f"rm -r {folder}",
@@ -1164,7 +1180,18 @@ def _volume_made_again(name: str, options: str) -> str:
     )
 
 
-def _refused(subject: str) -> str:
+def hand_made(desired: Desired) -> str:
+    """Every container and network made by hand, without our label, on the volumes of the site."""
+    return lines(
+        *(f"docker rm --force {container.name}" for container in desired.containers),
+        *(f"docker network rm {network.name}" for network in desired.networks),
+        *(_without_label(shell(commands.create_network(n))) for n in desired.networks),
+        *(_without_label(create(container)) for container in desired.containers),
+        *(f"docker start {container.name}" for container in desired.containers),
+    )
+
+
+def refused(subject: str) -> str:
     return (
         f"{subject} exists but was not made by this toolkit; remove or rename it, or take it over"
         " with --data adopt=yes"
@@ -1191,7 +1218,7 @@ def _foreign(desired: Desired) -> Iterator[Case]:
             f"    label.{OWNER_LABEL}: - -> yes",
         ),
         replaces=frozenset({"grafana_new"}),
-        refusal=lines(_refused("container grafana_new"), _refused("volume grafana_data_new")),
+        refusal=lines(refused("container grafana_new"), refused("volume grafana_data_new")),
         options=ADOPT,
     )
     yield Case(
@@ -1202,8 +1229,12 @@ def _foreign(desired: Desired) -> Iterator[Case]:
             create(qdrant),
             "docker start qdrant_new",
         ),
-        "volume qdrant_storage_new: adopt the volume (exists without our label; its data is kept)",
-        refusal=_refused("volume qdrant_storage_new"),
+        lines(
+            "volume qdrant_storage_new: adopt the volume"
+            " (exists without our label; its data is kept)",
+            "container qdrant_new: prove that it works (it has not been seen to work yet)",
+        ),
+        refusal=refused("volume qdrant_storage_new"),
         options=ADOPT,
     )
     network = next(network for network in desired.networks if network.name == "agent_default")
@@ -1231,7 +1262,7 @@ def _foreign(desired: Desired) -> Iterator[Case]:
             "    owner label: - -> yes",
         ),
         refusal=lines(
-            _refused("network agent_default"),
+            refused("network agent_default"),
             "network agent_default has to be recreated, but container stranger, which is not ours,"
             " is attached to it; disconnect stranger first",
         ),

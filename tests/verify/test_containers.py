@@ -6,6 +6,7 @@ import pytest
 from testinfra.host import Host
 
 from stack.docker.spec import Desired
+from stack.site import Site
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5).close()"
 LOOKUP = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
@@ -30,13 +31,17 @@ def test_address(live: dict[str, Any], desired: Desired, attachment: tuple[str, 
 
 
 def test_address_answers_a_neighbour(
-    host: Host, desired: Desired, attachment: tuple[str, str]
+    host: Host, site: Site, desired: Desired, attachment: tuple[str, str]
 ) -> None:
     name, network = attachment
+    (ports,) = (
+        settings.ports.values() for _, settings in site.services if settings.container == name
+    )
+    assert ports
     neighbour = _python_neighbour(desired, name, network)
     container = desired.container(name)
     address = next(a.address for a in container.attachments if a.network == network)
-    for port in sorted({port.inside for port in container.ports}):
+    for port in sorted({port.inside for port in ports}):
         host.check_output(
             "docker exec %s python3 -c %s %s %s", neighbour, CONNECT, address, str(port)
         )

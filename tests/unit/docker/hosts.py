@@ -201,6 +201,16 @@ def edited(path: str, since_start: float, container: str) -> Change:
     return apply
 
 
+def stray(path: str, like: str, since_start: float, container: str) -> Change:
+    """A file that nobody asked for, of so many seconds after (or before) a container's start."""
+
+    def apply(host: Host) -> None:
+        host.files[path] = host.files[like]
+        edited(path, since_start, container)(host)
+
+    return apply
+
+
 def secret_changed(since_start: float, *, at_start: bool = True) -> Change:
     """Container plain reads a secret that was changed so many seconds after its start."""
     key = SecretFile("plain", "key", 0, (Secret("key"),), at_start)
@@ -252,6 +262,28 @@ def strange_network(subnet: str) -> Change:
         host.networks["theirs"] = document
 
     return change
+
+
+def renamed_network(old: str, new: str) -> Change:
+    """The site has another name for a network."""
+
+    def other(name: str) -> str:
+        return new if name == old else name
+
+    def change(wanted: Desired) -> Desired:
+        return replace(
+            wanted,
+            networks=tuple(replace(n, name=other(n.name)) for n in wanted.networks),
+            containers=tuple(
+                replace(
+                    c,
+                    attachments=tuple(replace(a, network=other(a.network)) for a in c.attachments),
+                )
+                for c in wanted.containers
+            ),
+        )
+
+    return desired(change)
 
 
 def desired(change: Callable[[Desired], Desired]) -> Change:

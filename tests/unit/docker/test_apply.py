@@ -13,9 +13,9 @@ from stack.docker import apply as module
 from stack.docker.apply import ApplyError, RemoteError, apply
 from stack.docker.audit import AUDIT_LOG
 from stack.docker.history import SERVING_DIR
-from stack.docker.observe import ASIDE_SUFFIX, Observed, image_record
+from stack.docker.observe import ASIDE_SUFFIX, CHECK_DIR, Observed, image_record
 from stack.docker.plan import Refusal
-from stack.docker.spec import OWNER_LABEL, Container, Desired, Gate
+from stack.docker.spec import OWNER_LABEL, ConfigFile, Container, Desired, Gate
 from tests.unit.docker import hosts
 from tests.unit.docker.hosts import ENGINES, Change, Host, both, config, host_config, label, state
 from tests.unit.docker.recording import BUILT, FOLDER, PLAIN
@@ -170,6 +170,16 @@ STEPS: dict[str, tuple[Change, str, str]] = {
             f"docker stop {ASIDE}",
             "docker start plain",
             f"docker rm --force {ASIDE}",
+        ),
+    ),
+    "replace the network of a renamed one": (
+        hosts.renamed_network("back", "rear"),
+        "leftovers",
+        lines(
+            "docker network disconnect --force back on_gpu",
+            "docker network disconnect --force back reloads",
+            "docker network disconnect --force back everything",
+            "docker network rm back",
         ),
     ),
     "finish": (
@@ -514,11 +524,103 @@ def test_files_come_back_with_the_old_container(
     remote = shell(change, (step, RemoteError("it did not take them")))
     with pytest.raises(ApplyError, match="it did not take them"):
         apply(remote, remote.host.desired, f"container {subject}")
-    (back,) = [s for s in remote.scripts if f"mv {path}.previous {path}" in s]
+    (back,) = [s for s in remote.scripts if s.startswith("for previous in ")]
     assert f"cp -a {path} {path}.previous" in writing(remote, path)
     starts = [s for s in remote.scripts if f"docker start {subject}" in s or "docker kill" in s]
     assert remote.scripts.index(back) < remote.scripts.index(starts[-1])
-    assert not any(script.startswith("rm -f") for script in remote.scripts), "nothing is settled"
+    assert not any(SERVING_DIR in script for script in remote.scripts), "nothing is settled"
+
+
+def about_files(remote: Shell) -> list[str]:
+    """The scripts that change configuration files and notes about them."""
+    others = (AUDIT_LOG, CHECK_DIR, SERVING_DIR + "/", "docker create")
+    return [s for s in remote.scripts if FOLDER in s and not any(other in s for other in others)]
+
+
+def run_below(folder: Path, script: str) -> None:
+    """Run a script by a shell, with its paths in a folder of the test's own."""
+    script = re.sub(r"chown \S+ \S+ &&", "", script)
+    script = re.sub(r"(?<![\w-])/(srv/recording|var/lib)", rf"{folder}/\1", script)
+    subprocess.run(["sh"], input=script, text=True, check=True)
+
+
+def test_a_file_put_right_before_it_was_read_leaves_the_container_proven(tmp_path: Path) -> None:
+    remote = shell(hosts.edited(CONF, 5, "everything"))
+    apply(remote, remote.host.desired, "container everything")
+    loaded = tmp_path / "var/lib/saiga-stack/loaded/everything"
+    for path in (loaded, tmp_path / CONF.lstrip("/"), tmp_path / f"{CONF}.new".lstrip("/")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.name)
+    for script in about_files(remote):
+        run_below(tmp_path, script)
+    assert loaded.read_text() == "everything"
+    assert sorted(path.name for path in loaded.parent.iterdir()) == ["everything"]
+    assert sorted(path.name for path in (tmp_path / FOLDER.lstrip("/")).rglob("*.previous")) == []
+
+
+def test_a_failed_change_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    """The scripts about files, run by a shell in a folder of the test's own."""
+    new, stray = f"{FOLDER}/everything/new.conf", f"{FOLDER}/everything/stray.conf"
+
+    def add(desired: Desired) -> Desired:
+        wanted = desired.container("everything")
+        more = replace(wanted, files=(*wanted.files, ConfigFile(new, "new\n")))
+        return replace(
+            desired, containers=tuple(more if c is wanted else c for c in desired.containers)
+        )
+
+    remote = shell(
+        both(
+            hosts.desired(add),
+            hosts.edited(CONF, 5, "everything"),
+            hosts.stray(stray, CONF, 5, "everything"),
+        ),
+        ("docker create", RemoteError("no")),
+    )
+    folder = tmp_path / "srv/recording/everything"
+    folder.mkdir(parents=True)
+    for name in ("app.conf", "view.json", "stray.conf"):
+        (folder / name).write_text(f"{name} before")
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    with pytest.raises(ApplyError):
+        apply(remote, remote.host.desired, "container everything")
+
+    for path, content in remote.files.items():
+        (tmp_path / path.lstrip("/")).write_bytes(content)
+    *changes, back = about_files(remote)
+    for script in changes:
+        run_below(tmp_path, script)
+    assert (folder / "new.conf").read_text() == "new\n"
+    assert not (folder / "stray.conf").exists()
+    aside = tmp_path / "var/lib/saiga-stack/set-aside/srv/recording/everything/stray.conf"
+    assert aside.read_text() == "stray.conf before"
+    run_below(tmp_path, back)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == before
+
+
+def test_what_works_is_kept_to_go_back_to() -> None:
+    """A replacement was cut off after its gate, before the old container was removed."""
+    change = both(DRIFTED, hosts.aside("plain", replaced=True), gated("plain"))
+    remote = shell(change, PASSED, ("then echo works", "works\n"))
+    apply(remote, remote.host.desired, "container plain")
+    assert remote.changes == lines(f"docker rm --force {ASIDE}", REPLACED)
+
+
+def test_an_adoption_is_noted_until_it_is_done() -> None:
+    remote = shell(label("containers", "plain", OWNER_LABEL, None))
+    identity = remote.host.containers["plain"]["Id"]
+    apply(remote, remote.host.desired, "container plain", adopt=True)
+    (noted,) = [s for s in remote.scripts if f"touch /var/lib/saiga-stack/adopted/{identity}" in s]
+    assert noted.endswith(f"docker rename plain {ASIDE}")
+    assert f"docker rm --force {ASIDE} >/dev/null; rm -f" in "\n".join(remote.scripts)
+
+
+def test_a_gate_that_was_not_passed_is_asked_again() -> None:
+    remote = shell(both(hosts.gone("loaded", "plain"), gated("plain", deadline=0)))
+    remote.answers.append(("then echo passed", "running 0 0\nfailed\n"))
+    with pytest.raises(ApplyError, match="not yet one that serves"):
+        apply(remote, remote.host.desired, "container plain")
+    assert remote.changes == ""
 
 
 def test_a_shell_takes_every_script(tmp_path: Path) -> None:

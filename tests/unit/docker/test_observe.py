@@ -19,9 +19,9 @@ SECTIONS = (
     "volumes",
     "images",
     "files",
+    "hashes",
     "loaded",
     "adopted",
-    "unproven",
     "end",
 )
 
@@ -92,10 +92,11 @@ def stand_in(folder: Path, script: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("script", ["exit 1", "echo 'Cannot connect' >&2; echo; exit 1"])
 def test_the_script_answers_without_an_engine(script: str, tmp_path: Path) -> None:
-    file = ConfigFile(str(tmp_path / "with a space.conf"), "a = 1\n", mode="0600")
+    file = ConfigFile(str(tmp_path / "conf/with a space.conf"), "a = 1\n", mode="0600")
+    Path(file.folder).mkdir()
     Path(file.path).write_text(file.content)
     Path(file.path).chmod(0o600)
-    container = replace(PLAINEST, files=(file, ConfigFile(f"{tmp_path}/none", "")))
+    container = replace(PLAINEST, files=(file, ConfigFile(f"{tmp_path}/gone/none", "")))
     output = subprocess.run(
         ["sh"],
         input=observation_script(Desired(containers=(container,))),
@@ -110,6 +111,23 @@ def test_the_script_answers_without_an_engine(script: str, tmp_path: Path) -> No
     assert list(observed.files) == [file.path]
     assert observed.files[file.path].sha256 == file.sha256
     assert observed.files[file.path].mode == "0600"
+    assert observed.unproven == frozenset()
+
+
+def test_files_beside_ours_and_traces_of_an_interrupted_change(tmp_path: Path) -> None:
+    conf = ConfigFile(f"{tmp_path}/conf/a.conf", "a = 1\n")
+    Path(conf.folder, "folder").mkdir(parents=True)
+    for name in ("a.conf", "a.conf.previous", "b.conf.new", "stray.conf"):
+        Path(conf.folder, name).write_text(name)
+    Path(conf.folder, "new.conf.previous").symlink_to("/dev/null")
+    script = observation_script(Desired(containers=(replace(PLAINEST, files=(conf,)),)))
+    observed = parse(
+        subprocess.run(
+            ["sh"], input=script, env=stand_in(tmp_path, "exit 1"), capture_output=True, text=True
+        ).stdout
+    )
+    assert observed.files.keys() == {conf.path, f"{conf.folder}/stray.conf"}
+    assert observed.unproven == {conf.path, f"{conf.folder}/new.conf"}
 
 
 def test_the_script_reads_what_docker_says(tmp_path: Path) -> None:

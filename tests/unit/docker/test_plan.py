@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from stack.docker.observe import Engine
+from stack.docker.observe import ASIDE_SUFFIX, Engine, ObservedFile
 from stack.docker.plan import Refusal, plan
 from stack.docker.spec import CONTEXT_LABEL, FILES_LABEL, OWNER_LABEL, Desired
 from tests.unit.docker import hosts
@@ -21,12 +21,15 @@ from tests.unit.docker.hosts import (
     secret_changed,
     state,
 )
-from tests.unit.docker.recording import APP, BUILT, FOLDER, PLAIN
+from tests.unit.docker.recording import APP, BUILT, DESIRED, FOLDER, PLAIN
 
 MIB = 1024**2
 CONF = f"{FOLDER}/everything/app.conf"
 VIEW = f"{FOLDER}/everything/view.json"
 RELOADS_CONF = f"{FOLDER}/reloads/app.conf"
+STRAY = f"{FOLDER}/everything/more.conf"
+LIVE = DESIRED.container("everything").files[1]
+LIVE_SEEN = ObservedFile(LIVE.sha256, LIVE.mode, LIVE.owner, 0.0)
 OTHER = "sha256:" + "0" * 64
 
 
@@ -91,6 +94,16 @@ STATE = [
         "restarting",
         state("plain", "restarting", Restarting=True),
         "container plain: restart (restarting in a loop)",
+    ),
+    Case(
+        "not seen to work",
+        hosts.gone("loaded", "plain"),
+        "container plain: prove that it works (it has not been seen to work yet)",
+    ),
+    Case(
+        "another container was seen to work under its name",
+        lambda host: host.loaded.update(plain=("0" * 64, host.loaded["plain"][1])),
+        "container plain: prove that it works (it has not been seen to work yet)",
     ),
     Case(
         "no part of the site any more",
@@ -1009,6 +1022,31 @@ NETWORKS = [
     ),
 ]
 
+LEFT = "made by this toolkit, but no part of the site any more"
+NETWORKS += [
+    Case(
+        "a network under another name",
+        hosts.renamed_network("back", "rear"),
+        f"leftovers: remove the network back ({LEFT})\n"
+        "network rear: create the network (not found)\n"
+        "container everything: connect rear (not attached)\n"
+        "    network: - -> 10.92.0.2 as app\n"
+        "container reloads: connect rear (not attached)\n"
+        "    network: - -> 10.92.0.3\n"
+        "container on_gpu: connect rear (not attached)\n"
+        "    network: - -> 10.92.0.6",
+    ),
+    Case(
+        "a network that the site no longer has stays while others use it",
+        both(
+            hosts.strange_network("10.99.0.0/24"),
+            label("networks", "theirs", OWNER_LABEL, "yes"),
+            hosts.stranger(),
+            hosts.attached("stranger", "theirs", "10.99.0.9"),
+        ),
+    ),
+]
+
 VOLUMES = [
     Case(
         "volume removed",
@@ -1140,6 +1178,36 @@ FILES = [
         "container everything: restart (a change of its files was interrupted)",
     ),
     Case(
+        "a file that nobody asked for, read at the start",
+        hosts.stray(STRAY, CONF, -5, "everything"),
+        f"container everything: set a file aside {STRAY} (no file of the site)\n"
+        "container everything: restart (it started after the file was changed by hand)",
+    ),
+    Case(
+        "a file that nobody asked for, put there later",
+        hosts.stray(STRAY, CONF, 5, "everything"),
+        f"container everything: set a file aside {STRAY} (no file of the site)",
+    ),
+    Case(
+        "a file that nobody asked for, of a service that reloads",
+        hosts.stray(f"{FOLDER}/reloads/more.conf", CONF, 5, "reloads"),
+        f"container reloads: set a file aside {FOLDER}/reloads/more.conf (no file of the site)\n"
+        "container reloads: reload (files were written)",
+    ),
+    Case(
+        "a file that nobody asked for where nothing is read at the start",
+        both(
+            wanted("everything", files=(replace(LIVE, path=f"{FOLDER}/live/view.json"),)),
+            hosts.gone("files", CONF),
+            hosts.gone("files", VIEW),
+            lambda host: host.files.update({f"{FOLDER}/live/view.json": LIVE_SEEN}),
+            hosts.stray(f"{FOLDER}/live/more.json", f"{FOLDER}/live/view.json", -5, "everything"),
+            label("containers", "everything", FILES_LABEL, None),
+        ),
+        "container everything: set a file aside /srv/recording/live/more.json"
+        " (no file of the site)",
+    ),
+    Case(
         "a secret changed after the start of the one that reads it then",
         secret_changed(1),
         "container plain: restart (it started before key was changed)",
@@ -1198,6 +1266,17 @@ ASIDE = [
         "replacement cut off, and the new container is not what is wanted",
         both(hosts.aside("plain", replaced=True), config("plain", User="1:1")),
         "container plain: replace the container (differs)\n    user: 1:1 -> -",
+    ),
+    Case(
+        "an adoption that was cut off",
+        both(
+            label("containers", "plain", OWNER_LABEL, None),
+            hosts.aside("plain", replaced=False),
+            lambda host: host.adopted.add(host.containers[f"plain{ASIDE_SUFFIX}"]["Id"]),
+        ),
+        "container plain: return the container set aside (a replacement was interrupted)\n"
+        "container plain: replace the container (differs)\n"
+        "    label.saiga-stack.managed: - -> yes",
     ),
 ]
 
@@ -1366,6 +1445,34 @@ REFUSED = [
     Case(
         "a stranger's network over the addresses of one that has to be recreated",
         both(hosts.pool("back", Subnet="10.93.0.0/24"), hosts.strange_network("10.92.0.0/16")),
+        "network back needs 10.92.0.0/24, but network theirs, which is not ours, has"
+        " 10.92.0.0/16; remove theirs or choose another subnet",
+    ),
+    Case(
+        "a container of another under the name of one set aside, which adopting does not change",
+        hosts.stranger(f"plain{ASIDE_SUFFIX}"),
+        f"container plain{ASIDE_SUFFIX} was not made by this toolkit, but has the name under which"
+        " it sets a container aside; remove or rename it",
+        adopt=True,
+    ),
+    Case(
+        "a network that the site no longer has, in the way, with a stranger",
+        both(
+            hosts.renamed_network("back", "rear"),
+            hosts.stranger(),
+            hosts.attached("stranger", "back", "10.92.0.9"),
+        ),
+        "network rear needs 10.92.0.0/24, but network back, which the site no longer has, has"
+        " 10.92.0.0/24 and container stranger, which is not ours, attached; disconnect stranger"
+        " first",
+    ),
+    Case(
+        "a network of another driver over our addresses",
+        both(
+            hosts.gone("networks", "back"),
+            hosts.strange_network("10.92.0.0/16"),
+            hosts.network("theirs", Driver="macvlan"),
+        ),
         "network back needs 10.92.0.0/24, but network theirs, which is not ours, has"
         " 10.92.0.0/16; remove theirs or choose another subnet",
     ),
