@@ -3,16 +3,16 @@
 Only apt's own simulation decides; nothing is installed. The repositories hold newer versions and
 another branch beside the wanted one, and metapackages that ask for a least version.
 
-Each apt has a root of its own: sources, keys, preferences, lists and dpkg's status. A chroot would
-add nothing to that but another version of apt, which no repository of the lab has: what Ubuntu's
-own resolver chooses is not proved here.
+Each apt runs in a chroot, Debian's base system, with sources, keys, preferences, lists and a dpkg
+status of its own. Ubuntu's own apt no repository of the lab has: what its resolver chooses is not
+proved here.
 """
 
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
@@ -109,9 +109,21 @@ CONTAINER_TOOLKIT = dict.fromkeys(
 
 @dataclass(frozen=True)
 class Apt:
-    """apt of one distribution, with its own sources, preferences and state."""
+    """apt of one distribution, with its own sources, preferences and state.
 
+    ``root`` is where those lie, below the ``chroot`` in which it runs.
+    """
+
+    chroot: Path
     root: Path
+
+    @property
+    def inside(self) -> str:
+        """``root`` as the chroot sees it."""
+        return f"/{self.root.relative_to(self.chroot)}"
+
+    def configure(self) -> None:
+        (self.root / "apt.conf").write_text(CONFIGURATION.format(root=self.inside))
 
     def install(self, *packages: str) -> dict[str, str]:
         """What an installation would put on the host, by name; a failure is shown."""
@@ -140,8 +152,8 @@ class Apt:
 
     def run(self, *words: str, program: str = "apt-get") -> str:
         done = subprocess.run(
-            [program, "--quiet=2", *words],
-            env={**os.environ, "APT_CONFIG": str(self.root / "apt.conf"), "LC_ALL": "C"},
+            ["chroot", str(self.chroot), program, "--quiet=2", *words],
+            env={**os.environ, "APT_CONFIG": f"{self.inside}/apt.conf", "LC_ALL": "C"},
             capture_output=True,
             text=True,
         )
@@ -153,8 +165,9 @@ class Apt:
         return dict(re.findall(r"^Inst (\S+) (?:\[\S+\] )?\((\S+)", text, re.M))
 
 
-def lay_out(root: Path, distribution: str) -> None:
+def lay_out(apt: Apt, distribution: str) -> None:
     """Make the apt of a distribution that has only its base system, lists downloaded."""
+    root = apt.root
     for name in ("lists/partial", "archives/partial", "sources.list.d", "preferences.d", "keys"):
         (root / name).mkdir(parents=True)
     family, suite = SUITES[distribution]
@@ -174,34 +187,39 @@ def lay_out(root: Path, distribution: str) -> None:
         file = root / "keys" / f"{number}.asc"
         with urlopen(f"{APT_URL}/{key}") as answer:
             file.write_bytes(answer.read())
-        lines.append(f"deb [signed-by={file}] {APT_URL}/{path} {what}\n")
+        signer = f"/{file.relative_to(apt.chroot)}"
+        lines.append(f"deb [signed-by={signer}] {APT_URL}/{path} {what}\n")
     (root / "sources.list.d/lab.list").write_text("".join(lines))
     (root / "status").write_text(base.dpkg_status(CACHE) + "\n" if family == "debian" else "")
 
 
 @pytest.fixture(scope="module")
 def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One apt of each distribution, to be copied."""
-    directory = tmp_path_factory.mktemp("apt")
+    """A chroot with one apt of each distribution, to be copied."""
+    chroot = tmp_path_factory.mktemp("chroot")
+    base.unpack(CACHE, chroot)
     for distribution in DISTRIBUTIONS:
-        root = directory / distribution
-        lay_out(root, distribution)
-        (root / "apt.conf").write_text(CONFIGURATION.format(root=root))
-        Apt(root).run("update")
-    return directory
+        apt = Apt(chroot, chroot / "laid-out" / distribution)
+        lay_out(apt, distribution)
+        apt.configure()
+        apt.run("update")
+    return chroot
 
 
 @pytest.fixture
-def apt_of(laid_out: Path, tmp_path: Path) -> Callable[[str], Apt]:
+def apt_of(laid_out: Path) -> Iterator[Callable[[str], Apt]]:
     """The apt of a distribution for one test."""
 
     def copy(distribution: str) -> Apt:
-        root = tmp_path / distribution
-        shutil.copytree(laid_out / distribution, root)
-        (root / "apt.conf").write_text(CONFIGURATION.format(root=root))
-        return Apt(root)
+        apt = Apt(laid_out, laid_out / "copies" / distribution)
+        shutil.copytree(laid_out / "laid-out" / distribution, apt.root)
+        for source in apt.root.glob("sources.list.d/*"):
+            source.write_text(source.read_text().replace("/laid-out/", "/copies/"))
+        apt.configure()
+        return apt
 
-    return copy
+    yield copy
+    shutil.rmtree(laid_out / "copies", ignore_errors=True)
 
 
 def of_nvidia(packages: Mapping[str, str]) -> dict[str, str]:
