@@ -24,6 +24,11 @@ SUBJECTS = (
 PLAN_LINE = re.compile(rf"^    \[lab\] ((?:(?:{SUBJECTS})[ :]|    ).*)$", re.M)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The second deploy comes second: before any test has changed the host."""
+    items.sort(key=lambda item: item.path.name != "test_second_deploy.py")
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run of pyinfra: exit status, what the operator saw, the JSON result."""
