@@ -240,15 +240,13 @@ def by_hand(file: ConfigFile, text: str = "# by hand\n") -> tuple[str, str]:
 
 # Containers and networks made again by hand
 
+POSTGRES = "/etc/postgresql/start.sh postgres -c config_file=/etc/postgresql/postgresql.conf"
 CONTAINERS: tuple[Remade[Container], ...] = (
     Remade(
         "command",
         "ml_postgres",
         lambda c: replace(c, command=(*(c.command or ()), "-c", "log_connections=on")),
-        (
-            "command: postgres -c config_file=/etc/postgresql/postgresql.conf -c log_connections=on"
-            " -> postgres -c config_file=/etc/postgresql/postgresql.conf",
-        ),
+        (f"command: {POSTGRES} -c log_connections=on -> {POSTGRES}",),
     ),
     Remade(
         "shm size",

@@ -230,7 +230,12 @@ def test_rules_that_lock_out_the_run_are_undone(lab: Lab, tmp_path: Path, killed
 
 def test_after_a_reboot(lab: Lab, neighbour: Lab) -> None:
     """Python does not hear the SIGTERM of the shutdown: it would cost a minute and a half."""
+    boot_id = "cat /proc/sys/kernel/random/boot_id"
+    before = lab.run(boot_id)
     lab.run("docker kill stranger host-service; systemctl reboot", check=False)
+    until(
+        lambda: lab.run(boot_id, check=False) not in ("", before), lambda: "it did not reboot", 120
+    )
     lab_command("up")
     started = "systemctl show --value --property ActiveEnterTimestampMonotonic"
     ours, network = (int(lab.run(f"{started} {unit}")) for unit in (FIREWALL, "network-pre.target"))

@@ -39,7 +39,8 @@ def traces() -> dict[str, set[str]]:
             groups = (process / "cgroup").read_text()
         except OSError:
             continue
-        if f"/{NAME}" in groups:
+        # One that has ended and is still to be reaped has no command line any more.
+        if f"/{NAME}" in groups and words:
             processes.add(words.replace("\0", " "))
     return {
         "namespaces": {line.split()[0] for line in namespaces.splitlines()} & {NAME},
