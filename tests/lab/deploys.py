@@ -146,6 +146,17 @@ def lab_command(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "lab", *words], cwd=ROOT, check=True, timeout=300)
 
 
+def reboot(lab: Lab) -> None:
+    """Reboot the host, and wait until its next boot has ended."""
+    boot_id = "cat /proc/sys/kernel/random/boot_id"
+    before = lab.run(boot_id)
+    lab.run("systemctl reboot", check=False)
+    until(
+        lambda: lab.run(boot_id, check=False) not in ("", before), lambda: "it did not reboot", 120
+    )
+    lab_command("up")
+
+
 def audit(lab: Lab) -> list[dict[str, Any]]:
     """The audit log of the host."""
     lines = lab.run("cat /var/log/saiga-stack/audit.jsonl").splitlines()

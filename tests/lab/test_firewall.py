@@ -18,7 +18,17 @@ from lab.settings import CONTROLLER, HOSTS
 from stack.machine.firewall import UNDO, UNDO_SECONDS
 from stack.machine.observe import FIREWALL, RULES, TABLE
 from tests.lab.conftest import Lab
-from tests.lab.deploys import HOLD, Deploy, held, lab_command, serves, until, variant, verify
+from tests.lab.deploys import (
+    HOLD,
+    Deploy,
+    held,
+    lab_command,
+    reboot,
+    serves,
+    until,
+    variant,
+    verify,
+)
 
 HOST, NEIGHBOUR = HOSTS["lab"].address, HOSTS["lab2"].address
 Place = tuple[str, int]
@@ -230,13 +240,8 @@ def test_rules_that_lock_out_the_run_are_undone(lab: Lab, tmp_path: Path, killed
 
 def test_after_a_reboot(lab: Lab, neighbour: Lab) -> None:
     """Python does not hear the SIGTERM of the shutdown: it would cost a minute and a half."""
-    boot_id = "cat /proc/sys/kernel/random/boot_id"
-    before = lab.run(boot_id)
-    lab.run("docker kill stranger host-service; systemctl reboot", check=False)
-    until(
-        lambda: lab.run(boot_id, check=False) not in ("", before), lambda: "it did not reboot", 120
-    )
-    lab_command("up")
+    lab.run("docker kill stranger host-service")
+    reboot(lab)
     started = "systemctl show --value --property ActiveEnterTimestampMonotonic"
     ours, network = (int(lab.run(f"{started} {unit}")) for unit in (FIREWALL, "network-pre.target"))
     assert 0 < ours <= network

@@ -20,7 +20,7 @@ from stack.gpu.packages import DISTRIBUTION_DOCKER, DISTRIBUTIONS, DRIVER
 from stack.machine.repositories import repositories
 from stack.site import ServicesSettings
 from tests.lab.conftest import Lab
-from tests.lab.deploys import audit, lab_command, until, variant, verify
+from tests.lab.deploys import audit, lab_command, reboot, until, variant, verify
 from tests.lab.machine_cases import APT, NEWER, RUN_UNATTENDED, SELECTED, UPGRADE_UNATTENDED
 
 LISTED = "dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\\n'"
@@ -205,8 +205,7 @@ def test_another_module_in_the_kernel_costs_one_reboot(lab: Lab) -> None:
     newer = " ".join(f"{name}={NEWER}" for name in SELECTED.driver.packages)
     unpinned = f"{APT} -o Dir::Etc::PreferencesParts=/nowhere install"
     lab.run(f"{unpinned} --allow-change-held-packages --allow-downgrades {newer}")
-    lab.run("systemctl reboot", check=False)
-    lab_command("up")
+    reboot(lab)
     assert lab.run("cat /sys/module/nvidia/version") == NEWER.removesuffix("-1")
     logged = len(audit(lab))
 
