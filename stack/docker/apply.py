@@ -481,7 +481,9 @@ class _Worker:
         self.remote.run(f"docker unpause {self._container(step).name} >/dev/null")
 
     def start(self, step: Step) -> None:
-        self._start_and_prove(self._container(step))
+        container = self._container(step)
+        self.remote.run(self._unproven(container))
+        self._start_and_prove(container)
 
     def prove(self, step: Step) -> None:
         self._prove(self._container(step))
@@ -510,10 +512,10 @@ class _Worker:
 
     @staticmethod
     def _unproven(container: Container) -> str:
+        """A command that forgets that this very container was seen to work."""
         return f"rm -f {_loaded(container)}"
 
     def _start_and_prove(self, container: Container) -> None:
-        self.remote.run(self._unproven(container))
         self._start(container.name)
         self._prove(container)
 

@@ -615,6 +615,24 @@ def test_an_adoption_is_noted_until_it_is_done() -> None:
     assert f"docker rm --force {ASIDE} >/dev/null; rm -f" in "\n".join(remote.scripts)
 
 
+def test_what_is_known_of_a_container_stays_while_another_takes_its_place() -> None:
+    forgets = "rm -f /var/lib/saiga-stack/loaded/plain;"
+    replaced = shell(
+        both(DRIFTED, gated("plain", deadline=0)), ("then echo passed", "exited 1 0\nfailed\n")
+    )
+    with pytest.raises(ApplyError):
+        apply(replaced, replaced.host.desired, "container plain")
+    assert not any(
+        script.startswith("rm -f /var/lib/saiga-stack/loaded/plain") for script in replaced.scripts
+    )
+    started = shell(state("plain", "exited"))
+    apply(started, started.host.desired, "container plain")
+    assert any(script == "rm -f /var/lib/saiga-stack/loaded/plain" for script in started.scripts)
+    restarted = shell(state("plain", "restarting"))
+    apply(restarted, restarted.host.desired, "container plain")
+    assert any(script.startswith(forgets) for script in restarted.scripts)
+
+
 def test_a_gate_that_was_not_passed_is_asked_again() -> None:
     remote = shell(both(hosts.gone("loaded", "plain"), gated("plain", deadline=0)))
     remote.answers.append(("then echo passed", "running 0 0\nfailed\n"))
