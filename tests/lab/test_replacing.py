@@ -133,5 +133,9 @@ def test_once_the_cause_is_gone_a_deploy_converges(lab: Lab, images: None, tmp_p
     services = {"grafana": {"image": BAD_IMAGE}, "webbot2": {"ports": ports}}
     inventory = variant(tmp_path, {"services": services})
     changed = lab.deploy(inventory=inventory).changed()
-    assert changed == ["WebBot2 | Container webbot2", "Grafana | Container grafana_new"]
+    assert changed == [
+        "Firewall | Rules",
+        "WebBot2 | Container webbot2",
+        "Grafana | Container grafana_new",
+    ]
     lab.run(f"curl -sf http://127.0.0.1:{STRANGERS_PORT}/health")
