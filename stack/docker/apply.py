@@ -226,13 +226,8 @@ class _Worker:
 
     def recreate_network(self, step: Step) -> None:
         name = step.subject.removeprefix("network ")
-        attached = {
-            container: document
-            for container, document in self.observed.containers.items()
-            if name in (document["NetworkSettings"]["Networks"] or {})
-        }
-        lines = [_quote(*commands.disconnect(container, name)) for container in attached]
-        lines += [f"docker network rm {name}", self._network(step)]
+        attached, lines = self._removal(name)
+        lines.append(self._network(step))
         for container in self.desired.containers:
             for attachment in container.attachments:
                 for ours in (container.name, container.name + ASIDE_SUFFIX):
@@ -248,13 +243,18 @@ class _Worker:
         self.remote.run(f"docker stop {step.target} >/dev/null; docker rm --force {step.target}")
 
     def remove_network(self, step: Step) -> None:
+        _, lines = self._removal(step.target)
+        self.remote.run("\n".join(["set -e", *lines]))
+
+    def _removal(self, network: str) -> tuple[list[str], list[str]]:
+        """The containers in a network, and the commands that detach them and remove it."""
         attached = [
             container
             for container, document in self.observed.containers.items()
-            if step.target in (document["NetworkSettings"]["Networks"] or {})
+            if network in (document["NetworkSettings"]["Networks"] or {})
         ]
-        lines = [_quote(*commands.disconnect(container, step.target)) for container in attached]
-        self.remote.run("\n".join(["set -e", *lines, f"docker network rm {step.target}"]))
+        lines = [_quote(*commands.disconnect(container, network)) for container in attached]
+        return attached, [*lines, f"docker network rm {network}"]
 
     def create_volume(self, step: Step) -> None:
         self.remote.run(_quote(*commands.create_volume(step.subject.removeprefix("volume "))))
