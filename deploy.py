@@ -29,9 +29,11 @@ from roles.saiga import saiga
 from roles.secrets import secrets
 from roles.webbot2 import webbot2
 from stack.pyinfra import lock
+from stack.pyinfra.connection import send_at_once
 from stack.pyinfra.site import stack_of
 
 stack = stack_of(host)
+send_at_once(host)
 
 preflight(stack)
 lock.acquire(name="Lock the host")

@@ -7,10 +7,12 @@ from pyinfra import config, host
 
 from roles.networks import networks
 from stack.pyinfra import lock
+from stack.pyinfra.connection import send_at_once
 from stack.pyinfra.operations import converge
 from stack.pyinfra.site import stack_of
 
 stack = stack_of(host)
+send_at_once(host)
 
 lock.acquire(name="Lock the host")
 config.SHELL = lock.SHELL

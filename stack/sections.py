@@ -3,8 +3,18 @@
 import shlex
 
 _TITLE = "=== saiga-stack "
-# A POSIX shell function; ``s NAME`` begins the section NAME.
-BEGIN = f"s() {{ printf '%s%s\\n' {shlex.quote(_TITLE)} \"$1\"; }}"
+# POSIX shell functions. ``s NAME`` begins the section NAME. ``later NAME COMMAND`` makes one of
+# what a command prints while the script goes on; ``together`` waits for all of those.
+BEGIN = f"""s() {{ printf '%s%s\\n' {shlex.quote(_TITLE)} "$1"; }}
+answers=
+later() {{
+    if ! [ "$answers" ]; then
+        answers=$(mktemp -d -p /dev/shm) || exit
+        trap 'rm -rf "$answers"' EXIT
+    fi
+    name=$1; shift; "$@" >"$answers/$name" 2>/dev/null &
+}}
+together() {{ wait; for name in "$answers"/*; do s "${{name##*/}}"; cat "$name"; done; }}"""
 END = "s end"
 
 

@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import replace
+from functools import cache
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -9,7 +10,11 @@ from stack.docker.spec import Container
 
 SERVING_DIR = "/var/lib/saiga-stack/serving"
 
-_CONTAINER = TypeAdapter(Container)
+
+@cache
+def _adapter() -> TypeAdapter[Container]:
+    """Made when it is first needed: a run without change never needs it."""
+    return TypeAdapter(Container)
 
 
 def serving(name: str) -> str:
@@ -27,13 +32,13 @@ def note(container: Container) -> str:
 
     What it is built from is left out: the source may be another one by the time of a rollback.
     """
-    return _CONTAINER.dump_json(replace(container, build=None)).decode()
+    return _adapter().dump_json(replace(container, build=None)).decode()
 
 
 def noted(text: str) -> Container:
     """The container of a note. Raises ValueError when it is none that this version can read."""
     try:
-        return _CONTAINER.validate_json(text)
+        return _adapter().validate_json(text)
     except ValidationError:
         raise ValueError("the note was written by a version that knew other settings") from None
 

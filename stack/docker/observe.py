@@ -32,6 +32,11 @@ _STOPPED = (
     "stopped=; if [ -d /run/systemd/system ] && command -v docker >/dev/null &&"
     " ! systemctl is-active --quiet docker; then stopped=stopped; docker() { return 1; }; fi"
 )
+# A container may go away between two questions; a Docker that does shows half of the host.
+_ASK = (
+    'ask() { docker "$@" && return; docker version >/dev/null || : >"$answers/gone"; return 1; }'
+    " 2>/dev/null"
+)
 # Folders that a container has mounted and that are no longer the ones of that name on the host.
 _STALE_FOLDERS = (
     "docker container inspect --format"
@@ -110,8 +115,10 @@ def _image_lines(references: list[str]) -> Iterator[str]:
         pulled = " ".join(f"cat {note} 2>/dev/null || echo -;" for note in notes)
         return f"printf '%s\\n' {names} \"$found\"; {pulled} echo ---"
 
-    if references:
-        found = f"found=$(docker image inspect {shlex.join(references)} 2>/dev/null)"
+    if not references:
+        yield ":"
+    else:
+        found = f"found=$(ask image inspect {shlex.join(references)})"
         yield f"if {found}; then {block(*references)}; else"
         for reference in references:
             found = f"found=$(docker image inspect {shlex.quote(reference)} 2>/dev/null)"
@@ -131,18 +138,19 @@ def observation_script(desired: Desired) -> str:
             sections.BEGIN,
             _STOPPED,
             's stopped; echo "$stopped"',
-            "s engine",
-            f"docker info --format {shlex.quote(_ENGINE)} 2>/dev/null || echo -",
-            "s containers",
-            "ids=$(docker ps -aq --no-trunc 2>/dev/null)",
-            "docker container inspect $ids 2>/dev/null || true",
-            "s networks",
-            "docker network inspect $(docker network ls -q --no-trunc 2>/dev/null) 2>/dev/null"
-            " || true",
-            "s volumes",
-            f"docker volume inspect {volumes} 2>/dev/null || true",
-            "s images",
+            _ASK,
+            f"later engine ask info --format {shlex.quote(_ENGINE)}",
+            "ids=$(ask ps -aq --no-trunc)",
+            "later containers ask container inspect $ids",
+            f"stale() {{ {_STALE_FOLDERS}; }}",
+            "later stale stale",
+            "networks() { ask network inspect $(docker network ls -q --no-trunc); }",
+            "later networks networks",
+            f"later volumes ask volume inspect {volumes}",
+            "images() {",
             *_image_lines(references),
+            "}",
+            "later images images",
             "s files",
             *([f"{find} {attributes} 2>/dev/null"] if folders else []),
             "s hashes",
@@ -152,24 +160,20 @@ def observation_script(desired: Desired) -> str:
             ' printf \'%s %s\\n\' "${f##*/}" "$(cat "$f")"; fi; done',
             "s adopted",
             f"ls {ADOPTED_DIR} 2>/dev/null || true",
-            "s stale",
-            _STALE_FOLDERS,
             "s secrets",
             f"stat -c '%.Y %n' {SECRETS_DIR}/*/* 2>/dev/null || true",
-            # A Docker that goes away in between shows half of the host: it did not answer.
-            "s engine",
-            "docker version --format '{{.Server.Version}}' 2>/dev/null || echo -",
+            "together",
             sections.END,
         ]
     )
 
 
-def _engine(text: str) -> Engine | None:
+def _engine(found: Mapping[str, str]) -> Engine | None:
     """The daemon that answered each time it was asked."""
-    answers = text.splitlines()
-    if not answers or "-" in answers or len(answers[0].split()) < 4:
+    answer = found["engine"].strip()
+    if "gone" in found or len(answer.split()) < 4:
         return None
-    version, runtime, limits_swap, security = answers[0].split(maxsplit=3)
+    version, runtime, limits_swap, security = answer.split(maxsplit=3)
     # Engines name the namespace among their security options where it is the default.
     private = "name=cgroupns" in (json.loads(security) or ())
     return Engine(version, runtime, "private" if private else "host", limits_swap == "true")
@@ -253,7 +257,7 @@ def parse(output: str) -> Observed:
     images, pulled = _images(found["images"])
     files, unproven = _files(found["files"], found["hashes"])
     return Observed(
-        engine=_engine(found["engine"]),
+        engine=_engine(found),
         stopped=bool(found.get("stopped", "").strip()),
         containers=_by_name(_documents(found["containers"])),
         networks=_by_name(_documents(found["networks"])),
