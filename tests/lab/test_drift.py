@@ -4,8 +4,6 @@ Cases that are about different things are made together; under ``make soak`` eac
 """
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 
 import pytest
@@ -14,6 +12,7 @@ from stack.docker.observe import ASIDE_SUFFIX
 from stack.pyinfra.inventory import targets
 from tests.lab.conftest import ROOT, Lab
 from tests.lab.data import Data
+from tests.lab.deploys import verify
 from tests.lab.drift_cases import (
     CONTAINERS,
     NETWORKS,
@@ -230,18 +229,6 @@ def expected_operations(case: Case) -> list[str]:
     return sorted({_operation(*step) for step in loud})
 
 
-def verify(*options: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/verify", "--site", "lab", "-q", *options],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def refuse(lab: Lab, case: Case) -> None:
     """Dry run and deploy both name what is in the way, and leave everything as it is."""
     before = state(lab)
@@ -305,12 +292,12 @@ def test_every_case_is_in_one_batch_or_too_slow_for_it() -> None:
 @pytest.mark.parametrize("batch", BATCHES)
 def test_drift(lab: Lab, data: Data, batch: str) -> None:
     repair(lab, together(DESIRED, [SINGLE[name] for name in BATCHES[batch]], MACHINE), data)
-    verify("-k", CHECKS.get(batch, QUICK_CHECKS))
+    verify(only=CHECKS.get(batch, QUICK_CHECKS))
 
 
 def test_every_field_of_containers(lab: Lab, data: Data) -> None:
     repair(lab, remade_containers(DESIRED, CONTAINERS), data)
-    verify("-k", QUICK_CHECKS)
+    verify(only=QUICK_CHECKS)
 
 
 def test_every_field_of_networks(lab: Lab, data: Data) -> None:

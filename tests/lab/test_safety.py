@@ -55,9 +55,6 @@ SEVERAL: dict[str, Any] = merge(
     {"postgres": {"settings": {"work_mem": "24MB"}}},
     {"networks": {"agent_default": {"dynamic_range": "172.20.64.0/18"}}},
 )
-# What the verification compares with the lab's own data.
-OTHER_THAN_THE_LAB = "test_networks or work_mem"
-QUICK = ("test_containers.py", "test_ports.py", "test_postgres.py", "test_qdrant.py")
 
 
 class Site:
@@ -90,7 +87,7 @@ def site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     lab.deploy()
     yield Site(lab, tmp_path_factory.mktemp("site"))
     lab.deploy()
-    verify(*QUICK)
+    verify()
 
 
 @pytest.fixture
@@ -198,7 +195,7 @@ def test_random_kills(lab: Lab, site: Site, data: None) -> None:
     for deploy in moments(lab, site, int(os.environ.get("SAIGA_SOAK_KILLS", 30))):
         deploy.kill()
         site.converges()
-        verify(*QUICK, without=OTHER_THAN_THE_LAB)
+        verify(inventory=site.inventory)
 
 
 @pytest.mark.soak
@@ -208,4 +205,4 @@ def test_random_power_failures(lab: Lab, site: Site, data: None) -> None:
         deploy.kill()
         lab_command("power-on", "lab")
         site.converges()
-        verify(without=OTHER_THAN_THE_LAB)
+        verify(inventory=site.inventory)
