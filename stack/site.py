@@ -87,7 +87,8 @@ class SiteError(ValueError):
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # One validator for the whole site, not one for each model on the way to it.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class NetworkSettings(_Strict):

@@ -5,6 +5,7 @@ An observation holds for its phase of the run. One made while a run was prepared
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -37,13 +38,15 @@ _known: WeakKeyDictionary[Host, dict[type[ScriptFact[Any]], _Answer]] = WeakKeyD
 
 def observed(target: Host, stack: Stack) -> Observed:
     """Containers, networks, volumes, images and the files of containers."""
-    found: Observed = observation(target, HostObservation, observation_script(stack.desired))
+    found: Observed = observation(
+        target, HostObservation, lambda: observation_script(stack.desired)
+    )
     return found
 
 
 def machine(target: Host, stack: Stack) -> Machine:
     """What is below the containers."""
-    found: Machine = observation(target, MachineObservation, machine_script(stack))
+    found: Machine = observation(target, MachineObservation, lambda: machine_script(stack))
     return found
 
 
@@ -73,12 +76,12 @@ def forget_before(target: Host, seconds: float) -> None:
     _known[target] = {fact: answer for fact, answer in answers.items() if answer.asked > changed}
 
 
-def observation(target: Host, fact: type[ScriptFact[Any]], script: str) -> Any:
+def observation(target: Host, fact: type[ScriptFact[Any]], script: Callable[[], str]) -> Any:
     """What the fact says of ``target`` now, asked for at most once until :func:`forget`."""
     answers = _known.setdefault(target, {})
     if fact not in answers or not _holds(answers[fact]):
         asked = time.monotonic()
-        value = target.get_fact(fact, script=script)
+        value = target.get_fact(fact, script=script())
         answers[fact] = _Answer(value, state.current_stage, asked)
     return answers[fact].value
 

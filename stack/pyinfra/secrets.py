@@ -28,7 +28,9 @@ class SecretsObservation(ScriptFact[Observed]):
 
 
 def _observe(stack: Stack) -> Observed:
-    script = secret_tasks.observation_script(SECRETS, secret_files(stack.desired))
+    def script() -> str:
+        return secret_tasks.observation_script(SECRETS, secret_files(stack.desired))
+
     found: Observed = observation(host, SecretsObservation, script)
     return found
 

@@ -43,7 +43,7 @@ def run_of(monkeypatch: pytest.MonkeyPatch, asks: bool) -> Clock:
 
 
 def ask(host: Host) -> int:
-    return int(observation(host, ScriptFact, "true"))  # type: ignore[arg-type]
+    return int(observation(host, ScriptFact, lambda: "true"))  # type: ignore[arg-type]
 
 
 def test_a_run_that_asks_observes_again_before_it_changes_anything(
