@@ -30,10 +30,9 @@ STACK = next(targets("lab", ROOT)).stack
 DESIRED = STACK.desired
 MACHINE = operations(STACK.site)
 SINGLE = {case.name: case for case in (*cases(DESIRED), *machine_cases(STACK.site))}
-ALONE = [
+FIELDS = [
     *(remade_containers(DESIRED, [case]) for case in (*CONTAINERS, *SLOW_CONTAINERS)),
     *(remade_networks(DESIRED, [case]) for case in NETWORKS),
-    *SINGLE.values(),
 ]
 # Those that need no container to be healthy yet: its first check comes after half a minute.
 QUICK_CHECKS = "networks or ports or left_of"
@@ -308,7 +307,14 @@ def test_every_field_of_networks(lab: Lab, data: Data) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("case", ALONE, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", SINGLE.values(), ids=lambda case: case.name)
 def test_alone(lab: Lab, data: Data, case: Case) -> None:
     repair(lab, case, data)
     verify()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("case", FIELDS, ids=lambda case: case.name)
+def test_a_field_alone(lab: Lab, data: Data, case: Case) -> None:
+    repair(lab, case, data)
+    verify("test_containers.py", "test_ports.py")
