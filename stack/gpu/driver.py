@@ -1,6 +1,6 @@
 """The driver as it is against the driver as it has to be: what to do, and why."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from stack.gpu.packages import CUDA, DRIVER, Selection
 from stack.machine.apt import INSTALL
@@ -141,9 +141,9 @@ def lost_cards(machine: Machine) -> dict[str, str]:
     return {name: said for name, said in machine.gpu_in.items() if not said.startswith("GPU ")}
 
 
-def card_tasks(machine: Machine) -> Iterator[Task]:
-    """A container that has lost the card gets it back at its next start."""
-    for name, said in lost_cards(machine).items():
+def card_tasks(lost: Mapping[str, str]) -> Iterator[Task]:
+    """A container that has lost the card gets it back at its next start; ``lost`` as above."""
+    for name, said in lost.items():
         yield Task(
             f"container {name}",
             "restart",

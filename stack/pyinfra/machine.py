@@ -20,6 +20,7 @@ from stack.machine.repositories import Repositories, repositories
 from stack.pyinfra import lock
 from stack.pyinfra.facts import AptSources
 from stack.pyinfra.observations import forget, machine
+from stack.pyinfra.operations import can_be_asked
 from stack.pyinfra.refuse import failed, refuse
 from stack.pyinfra.remote import at_work
 from stack.pyinfra.site import Stack
@@ -198,8 +199,13 @@ def gpu_in_containers(stack: Stack) -> Commands:
     Restart a container that has lost its GPU, and fail when it does not come back.
 
     + stack: what has to stand on the host
+
+    One that is to be replaced is asked after that.
     """
-    tasks = tuple(card_tasks(machine(host, stack)))
+    lost = lost_cards(machine(host, stack))
+    tasks = tuple(
+        card_tasks({name: said for name, said in lost.items() if can_be_asked(stack, name)})
+    )
     if not tasks:
         host.noop("every container that has to sees the GPU")
         return

@@ -11,6 +11,7 @@ from stack.gpu.driver import (
     card_tasks,
     driver_mistake,
     load_tasks,
+    lost_cards,
     module_tasks,
     persistence_tasks,
     reboot_cause,
@@ -28,6 +29,7 @@ PLANS: tuple[Callable[[Machine], Iterable[Task]], ...] = (
     partial(package_tasks, wanted=SELECTED.driver),
     partial(module_tasks, selected=SELECTED),
     load_tasks,
+    lost_cards,
     persistence_tasks,
     partial(package_tasks, wanted=SELECTED.container_toolkit),
     runtime_tasks,
@@ -180,7 +182,7 @@ def test_a_container_that_lost_its_card(site: Site) -> None:
             "dcgm-exporter": "Failed to initialize NVML: Unknown Error",
         },
     )
-    (task,) = card_tasks(machine)
+    (task,) = card_tasks(lost_cards(machine))
     assert str(task) == (
         "container dcgm-exporter: restart (it has lost its GPU)\n"
         "    nvidia-smi: Failed to initialize NVML: Unknown Error -> GPU 0"
