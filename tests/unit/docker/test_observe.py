@@ -83,6 +83,13 @@ def stand_in(folder: Path, script: str) -> dict[str, str]:
     return {"PATH": f"{folder}:/usr/bin:/bin"}
 
 
+def said(script: str, environment: dict[str, str]) -> str:
+    """What a script prints where ``environment`` holds."""
+    return subprocess.run(
+        ["sh"], input=script, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
 @pytest.mark.parametrize("script", ["exit 1", "echo 'Cannot connect' >&2; echo; exit 1"])
 def test_the_script_answers_without_an_engine(script: str, tmp_path: Path) -> None:
     file = ConfigFile(str(tmp_path / "conf/with a space.conf"), "a = 1\n", mode="0600")
@@ -90,14 +97,7 @@ def test_the_script_answers_without_an_engine(script: str, tmp_path: Path) -> No
     Path(file.path).write_text(file.content)
     Path(file.path).chmod(0o600)
     container = replace(PLAINEST, files=(file, ConfigFile(f"{tmp_path}/gone/none", "")))
-    output = subprocess.run(
-        ["sh"],
-        input=observation_script(Desired(containers=(container,))),
-        env=stand_in(tmp_path, script),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    output = said(observation_script(Desired(containers=(container,))), stand_in(tmp_path, script))
     observed = parse(output)
     assert observed.engine is None
     assert observed.containers == {}
@@ -114,11 +114,7 @@ def test_files_beside_ours_and_traces_of_an_interrupted_change(tmp_path: Path) -
         Path(conf.folder, name).write_text(name)
     Path(conf.folder, "new.conf.previous").symlink_to("/dev/null")
     script = observation_script(Desired(containers=(replace(PLAINEST, files=(conf,)),)))
-    observed = parse(
-        subprocess.run(
-            ["sh"], input=script, env=stand_in(tmp_path, "exit 1"), capture_output=True, text=True
-        ).stdout
-    )
+    observed = parse(said(script, stand_in(tmp_path, "exit 1")))
     assert observed.files.keys() == {conf.path, f"{conf.folder}/stray.conf"}
     assert observed.unproven == {conf.path, f"{conf.folder}/new.conf"}
 
@@ -135,14 +131,7 @@ case "$*" in
     *) exit 1 ;;
 esac
 """
-    output = subprocess.run(
-        ["sh"],
-        input=observation_script(Desired(containers=(PLAINEST,))),
-        env=stand_in(tmp_path, script),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    output = said(observation_script(Desired(containers=(PLAINEST,))), stand_in(tmp_path, script))
     observed = parse(output)
     assert observed.engine == Engine("1.0", "runc", "host")
     assert observed.containers == {"a": {"Name": "/a"}, "b": {"Name": "/b"}}
@@ -161,14 +150,7 @@ case "$*" in
     *) echo '[]' ;;
 esac
 """
-    output = subprocess.run(
-        ["sh"],
-        input=observation_script(Desired(containers=(PLAINEST,))),
-        env=stand_in(tmp_path, script),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    output = said(observation_script(Desired(containers=(PLAINEST,))), stand_in(tmp_path, script))
     assert parse(output).engine is None
 
 
@@ -194,14 +176,7 @@ echo ']'
 exit $status
 """
     images = tuple(replace(PLAINEST, name=name, image=f"{name}:1") for name in ("a", "b"))
-    output = subprocess.run(
-        ["sh"],
-        input=observation_script(Desired(containers=images)),
-        env=stand_in(tmp_path, script),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    output = said(observation_script(Desired(containers=images)), stand_in(tmp_path, script))
     assert parse(output).images == {image: {"Id": image} for image in there}
     assert len((tmp_path / "asked").read_text().splitlines()) == questions
 
@@ -219,9 +194,7 @@ def test_a_stopped_engine_is_not_woken(active: bool, tmp_path: Path) -> None:
     environment = stand_in(tmp_path, f"echo asked >>{tmp_path}/asked; exit 1")
     script = observation_script(Desired(containers=(PLAINEST,)))
     booted = script.replace("/run/systemd/system", str(tmp_path))
-    output = subprocess.run(
-        ["sh"], input=booted, env=environment, capture_output=True, text=True, check=True
-    ).stdout
+    output = said(booted, environment)
     assert parse(output).stopped is not active
     assert (tmp_path / "asked").exists() is active
 
@@ -241,12 +214,8 @@ case "$*" in
     *) exit 1 ;;
 esac
 """
-    output = subprocess.run(
-        ["sh"],
-        input=observation_script(Desired()).replace("/proc/", f"{tmp_path}/proc/"),
-        env=stand_in(tmp_path, script),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    output = said(
+        observation_script(Desired()).replace("/proc/", f"{tmp_path}/proc/"),
+        stand_in(tmp_path, script),
+    )
     assert parse(output).stale_folders == {"web": (f"{tmp_path}/gone",)}
