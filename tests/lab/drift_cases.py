@@ -1331,9 +1331,6 @@ def _host() -> Iterator[Case]:
         lines(
             f"""sed -i 's/"live-restore": true/"live-restore": false/' {configuration}""",
             "systemctl restart docker",
-            # It brings them back one after the other.
-            "timeout 120 sh -c 'while docker ps -aq --filter status=exited | grep -q .;"
-            " do sleep 1; done'",
         ),
         lines(
             f"file {configuration}: write (differs)",
