@@ -26,14 +26,21 @@ CLOCK_ERROR_CS = 2
 
 # The holder is the process that lives as long as the deploy's connection: sshd's for it, or pyinfra
 # itself on the machine it runs on. Its start time tells it from a later process of the same number.
+# Nothing but the shell itself is run to find it: every deploy waits for this.
 HOLDER = r"""
+look_at() {
+    read -r stat 2>/dev/null <"/proc/$1/stat" || return
+    set -- ${stat##*) }
+    parent=$2 born=${20}
+}
+uptime_cs() { read -r up idle </proc/uptime; up=${up%.*}${up#*.}; }
 holder=$$
 while [ "$holder" -gt 1 ]; do
-    case $(cat /proc/$holder/comm) in sshd*|dropbear*|pyinfra*|python*) break ;; esac
-    holder=$(sed 's/.*) //' /proc/$holder/stat | cut -d' ' -f2)
+    read -r comm <"/proc/$holder/comm"
+    case $comm in sshd*|dropbear*|pyinfra*|python*) break ;; esac
+    look_at "$holder"
+    holder=$parent
 done
-uptime_cs() { cut -d' ' -f1 /proc/uptime | tr -d .; }
-born() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 """
 
 # Answers `acquired N`: a deploy gave the lock back N hundredths of a second ago; 0: one was killed.
@@ -42,16 +49,20 @@ if [ "$holder" -le 1 ]; then echo "no process holds this connection"; exit 1; fi
 exec 9>%(lock)s.guard 8>%(work)s && flock 9 || exit 1
 pid=
 if read -r pid started since who 2>/dev/null <%(lock)s &&
-   [ "$pid" != "$holder" ] && [ -n "$started" ] && [ "$(born "$pid")" = "$started" ]; then
+   [ "$pid" != "$holder" ] && [ -n "$started" ] && look_at "$pid" && [ "$born" = "$started" ]; then
     echo "held by $who since $since, by process $pid on the host"
 elif ! flock --exclusive --nonblock 8; then
     echo busy "${who:+of $who since $since}"
 else
     ago=0
     if [ -z "$pid" ] || [ "$pid" = "$holder" ]; then
-        ago=$(($(uptime_cs) - $(cat %(lock)s.released 2>/dev/null || echo 0)))
+        released=0
+        read -r released 2>/dev/null <%(lock)s.released
+        uptime_cs
+        ago=$((up - released))
     fi
-    echo "$holder $(born $holder) $(date -u +%%Y-%%m-%%dT%%H:%%M:%%SZ) "%(who)s >%(lock)s
+    look_at "$holder"
+    echo "$holder $born $(date -u +%%Y-%%m-%%dT%%H:%%M:%%SZ) "%(who)s >%(lock)s
     echo acquired $ago
 fi
 """
@@ -59,7 +70,8 @@ fi
 RELEASE = r"""
 exec 9>%(lock)s.guard && flock 9 || exit 1
 if read -r pid rest 2>/dev/null <%(lock)s && [ "$pid" = "$holder" ]; then
-    uptime_cs >%(lock)s.released
+    uptime_cs
+    echo "$up" >%(lock)s.released
     rm -f %(lock)s
 fi
 """
