@@ -547,7 +547,7 @@ def cases(desired: Desired) -> Iterator[Case]:
     yield from _images(desired)
     yield from _interrupted(desired)
     yield from _foreign(desired)
-    yield from _host()
+    yield from _host(desired)
 
 
 def _state(desired: Desired) -> Iterator[Case]:
@@ -1289,7 +1289,7 @@ def _foreign(desired: Desired) -> Iterator[Case]:
     )
 
 
-def _host() -> Iterator[Case]:
+def _host(desired: Desired) -> Iterator[Case]:
     configuration = "/etc/docker/daemon.json"
     yield Case(
         "daemon.json: not JSON",
@@ -1326,6 +1326,8 @@ def _host() -> Iterator[Case]:
         "service docker: start (not running)",
         check="systemctl is-active docker docker.socket",
     )
+    # A Docker that finds containers running which it may not keep ends them, and leaves them ended.
+    ended = {container.name: 0 for container in desired.containers} | {"node-exporter": 143}
     yield Case(
         "containers end with Docker",
         lines(
@@ -1335,5 +1337,10 @@ def _host() -> Iterator[Case]:
         lines(
             f"file {configuration}: write (differs)",
             "    live-restore: false -> true",
+            *(
+                f"container {name}: start (exited, exit code {code})"
+                for name, code in ended.items()
+            ),
         ),
+        restarts=frozenset(ended),
     )
