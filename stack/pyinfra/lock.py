@@ -38,7 +38,7 @@ holder=$$
 while [ "$holder" -gt 1 ]; do
     read -r comm <"/proc/$holder/comm"
     case $comm in sshd*|dropbear*|pyinfra*|python*) break ;; esac
-    look_at "$holder"
+    look_at "$holder" || parent=0
     holder=$parent
 done
 """

@@ -76,6 +76,15 @@ def test_what_names_no_living_process_is_no_lock(tmp_path: Path, content: str) -
         assert deploy.run(ACQUIRE).startswith("acquired ")
 
 
+def test_a_deploy_whose_connection_ends_meanwhile_takes_nothing(tmp_path: Path) -> None:
+    values = {"lock": tmp_path / "lock", "work": tmp_path / "work", "who": "anna@one"}
+    beyond_all = int(Path("/proc/sys/kernel/pid_max").read_text())
+    script = HOLDER.replace("holder=$$", f"holder={beyond_all}") + ACQUIRE % values
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "no process holds this connection\n")
+    assert not (tmp_path / "lock").exists()
+
+
 def test_a_command_of_a_killed_deploy_is_waited_for(tmp_path: Path) -> None:
     with deploying(tmp_path, "anna@one") as first:
         assert first.run(ACQUIRE).startswith("acquired ")
