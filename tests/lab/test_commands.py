@@ -68,9 +68,9 @@ def test_status_and_logs(lab: Lab) -> None:
 
 
 def test_status_is_watched_until_it_is_interrupted() -> None:
-    watch = subprocess.Popen(
-        [ROOT / "bin/stack", "status", "lab", "--watch"], stdout=subprocess.PIPE, text=True
-    )
+    # What a shell starts in the background is deaf to the signal, and so is all that it starts.
+    hearing = ["env", "--default-signal=INT", ROOT / "bin/stack", "status", "lab", "--watch"]
+    watch = subprocess.Popen(hearing, stdout=subprocess.PIPE, text=True)
     assert watch.stdout
     tables = (line for line in watch.stdout if line.startswith("lab: Docker "))
     assert next(tables) == next(tables)
